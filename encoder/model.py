@@ -1,0 +1,376 @@
+"""The words of the domain as frozen values; `presentation.json` is their only form on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+from pathlib import Path
+from typing import Any, Literal
+
+from encoder.errors import BadPresentation, SlotOutsideChapter
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Segments of the same whole number of frames; the last one may be shorter.
+
+    Times are exact: `rate` is frames per second as a Fraction (30000/1001 stays itself).
+    """
+
+    rate: Fraction
+    frames_per_segment: int
+    frames: int
+
+    @classmethod
+    def near(cls, rate: Fraction, frames: int, segment_s: Fraction = Fraction(2)) -> Grid:
+        """Return the grid whose segments come nearest to `segment_s` seconds."""
+        return cls(rate, max(1, round(rate * segment_s)), frames)
+
+    @property
+    def segments(self) -> int:
+        return -(-self.frames // self.frames_per_segment)
+
+    @property
+    def duration_s(self) -> Fraction:
+        return self.frames / self.rate
+
+    def frames_of(self, segment: int) -> range:
+        first = segment * self.frames_per_segment
+        return range(first, min(first + self.frames_per_segment, self.frames))
+
+    def touched_by(self, start_s: Fraction, duration_s: Fraction) -> range:
+        """Return the numbers of all segments that share a frame with [start_s, start_s + duration_s).
+
+        Raises SlotOutsideChapter if the window does not lie inside the chapter.
+        """
+        frames = self.frames_within(start_s, duration_s)
+        return range(frames.start // self.frames_per_segment, -(-frames.stop // self.frames_per_segment))
+
+    def frames_within(self, start_s: Fraction, duration_s: Fraction) -> range:
+        """Return the frames that the window touches; raises SlotOutsideChapter."""
+        first, end = start_s * self.rate, (start_s + duration_s) * self.rate
+        if not 0 <= first < end <= self.frames:
+            raise SlotOutsideChapter(start_s, duration_s, self.duration_s)
+        return range(floor(first), ceil(end))
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """One audio track; `language` is a BCP 47 tag."""
+
+    channels: int
+    sample_rate_hz: int
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Master:
+    """What ffprobe says of an editor's file, checked. Sizes are of the displayed picture, in square pixels."""
+
+    path: Path
+    width: int
+    height: int
+    rate: Fraction
+    frames: int
+    sound: Sound | None
+    bytes: int
+
+    @property
+    def duration_s(self) -> Fraction:
+        return self.frames / self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One picture size of the ladder; rates in bits per second."""
+
+    name: str
+    width: int
+    height: int
+    crf: int
+    maxrate_bps: int
+    level: str
+
+    @property
+    def rendition(self) -> str:
+        return f"video_{self.name}_h264"
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The rungs, largest first, on one grid, with the one sound that goes beside them."""
+
+    grid: Grid
+    rungs: tuple[Rung, ...]
+    sound: Sound | None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A rectangle in the picture; all four are fractions 0..1 of its width or height."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The time window of a chapter that is personal; files are names inside the version's folder.
+
+    `mezzanine` holds the chapter's own frames of all touched segments, near-lossless, at the size of the top rung.
+    `narration` is the window's speech as 16 kHz mono WAV, `track` its baked mouth track; none of the three is served.
+    """
+
+    id: str
+    start_s: Fraction
+    duration_s: Fraction
+    face: Placement
+    compose: Literal["moving", "still"] = "moving"
+    speaker_consent: str = ""
+    mask: str | None = None
+
+    @property
+    def mezzanine(self) -> str:
+        return f"slot_{self.id}.mezzanine.mp4"
+
+    @property
+    def narration(self) -> str:
+        return f"slot_{self.id}.narration.wav"
+
+    @property
+    def track(self) -> str:
+        return f"slot_{self.id}.track.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Byte range of one segment (moof + mdat) in its rendition's file; duration in the rendition's timescale."""
+
+    offset: int
+    size: int
+    duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Size in pixels and exact frames per second of a video rendition."""
+
+    width: int
+    height: int
+    rate: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class InsertFormat:
+    """What an insert must be to need no init segment of its own: the parameter sets reserved in this init.
+
+    `sps` and `pps` are NAL units without start code (ITU-T H.264, 7.3.2.1 and 7.3.2.2); an insert whose own differ by
+    one byte must not be served. `composition_offset` (in the timescale) is added to every sample so that presentation
+    times continue the chapter's while decode times do too.
+    """
+
+    x264_params: str
+    preset: str
+    sps: bytes
+    pps: bytes
+    composition_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One encoded rung or language as one flat fragmented MP4: init, sidx, then the segments in order.
+
+    `bandwidth_bps` is the peak over any segment, `average_bandwidth_bps` the mean over the whole file.
+    """
+
+    file: str
+    mime: str
+    codecs: str
+    timescale: int
+    init_size: int
+    index_offset: int
+    index_size: int
+    segments: tuple[Segment, ...]
+    bandwidth_bps: int
+    average_bandwidth_bps: int
+    picture: Picture | None = None
+    sound: Sound | None = None
+    insert: InsertFormat | None = None
+
+    @property
+    def id(self) -> str:
+        """The file's stem: the name of the rendition in URLs."""
+        return Path(self.file).stem
+
+    @property
+    def size(self) -> int:
+        last = self.segments[-1]
+        return last.offset + last.size
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """All renditions of one chapter version: everything the server needs to know of it."""
+
+    chapter: str
+    version: str
+    title: str
+    grid: Grid
+    renditions: tuple[Rendition, ...]
+    slots: tuple[Slot, ...] = ()
+
+    @property
+    def videos(self) -> tuple[Rendition, ...]:
+        """Video renditions, largest picture first."""
+        return tuple(r for r in self.renditions if r.picture)
+
+    @property
+    def audios(self) -> tuple[Rendition, ...]:
+        return tuple(r for r in self.renditions if r.sound)
+
+    def rendition(self, id: str) -> Rendition | None:
+        return next((r for r in self.renditions if r.id == id), None)
+
+    def slot(self, id: str) -> Slot | None:
+        return next((s for s in self.slots if s.id == id), None)
+
+    def segments_of(self, slot: Slot) -> range:
+        """Return the numbers of the segments that an insert of `slot` replaces."""
+        return self.grid.touched_by(slot.start_s, slot.duration_s)
+
+    def slot_at(self, segment: int) -> Slot | None:
+        """Return the slot that touches `segment`, if any."""
+        return next((s for s in self.slots if segment in self.segments_of(s)), None)
+
+    @property
+    def personal_segments(self) -> frozenset[int]:
+        return frozenset(n for slot in self.slots for n in self.segments_of(slot))
+
+    def to_json(self) -> str:
+        return json.dumps(_presentation_to(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Presentation:
+        """Raises KeyError, TypeError or ValueError on anything but what `to_json` wrote."""
+        return _presentation_from(json.loads(text))
+
+    @classmethod
+    def load(cls, folder: Path) -> Presentation:
+        """Read `presentation.json` of a version's folder; raises BadPresentation."""
+        path = folder / "presentation.json"
+        try:
+            return cls.from_json(path.read_text("utf-8"))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise BadPresentation(path, str(error)) from error
+
+
+def _presentation_to(p: Presentation) -> Json:
+    return {
+        "chapter": p.chapter,
+        "version": p.version,
+        "title": p.title,
+        "grid": {"rate": str(p.grid.rate), "frames_per_segment": p.grid.frames_per_segment, "frames": p.grid.frames},
+        "renditions": [_rendition_to(r) for r in p.renditions],
+        "slots": [_slot_to(s) for s in p.slots],
+    }
+
+
+def _presentation_from(d: Json) -> Presentation:
+    grid = d["grid"]
+    return Presentation(
+        chapter=d["chapter"],
+        version=d["version"],
+        title=d["title"],
+        grid=Grid(Fraction(grid["rate"]), int(grid["frames_per_segment"]), int(grid["frames"])),
+        renditions=tuple(_rendition_from(r) for r in d["renditions"]),
+        slots=tuple(_slot_from(s) for s in d["slots"]),
+    )
+
+
+def _slot_to(s: Slot) -> Json:
+    return {
+        "id": s.id,
+        "start_s": str(s.start_s),
+        "duration_s": str(s.duration_s),
+        "face": {"x": s.face.x, "y": s.face.y, "w": s.face.w, "h": s.face.h},
+        "compose": s.compose,
+        "speaker_consent": s.speaker_consent,
+        "mask": s.mask,
+    }
+
+
+def _slot_from(d: Json) -> Slot:
+    return Slot(
+        id=d["id"],
+        start_s=Fraction(d["start_s"]),
+        duration_s=Fraction(d["duration_s"]),
+        face=Placement(**d["face"]),
+        compose=d["compose"],
+        speaker_consent=d["speaker_consent"],
+        mask=d["mask"],
+    )
+
+
+def _rendition_to(r: Rendition) -> Json:
+    d: Json = {
+        "file": r.file,
+        "mime": r.mime,
+        "codecs": r.codecs,
+        "timescale": r.timescale,
+        "init_size": r.init_size,
+        "index_offset": r.index_offset,
+        "index_size": r.index_size,
+        "bandwidth_bps": r.bandwidth_bps,
+        "average_bandwidth_bps": r.average_bandwidth_bps,
+        "segments": [[s.offset, s.size, s.duration] for s in r.segments],
+    }
+    if r.picture:
+        d["picture"] = {"width": r.picture.width, "height": r.picture.height, "rate": str(r.picture.rate)}
+    if r.sound:
+        d["sound"] = {
+            "channels": r.sound.channels,
+            "sample_rate_hz": r.sound.sample_rate_hz,
+            "language": r.sound.language,
+        }
+    if r.insert:
+        d["insert"] = {
+            "x264_params": r.insert.x264_params,
+            "preset": r.insert.preset,
+            "sps": r.insert.sps.hex(),
+            "pps": r.insert.pps.hex(),
+            "composition_offset": r.insert.composition_offset,
+        }
+    return d
+
+
+def _rendition_from(d: Json) -> Rendition:
+    picture, sound, insert = d.get("picture"), d.get("sound"), d.get("insert")
+    return Rendition(
+        file=d["file"],
+        mime=d["mime"],
+        codecs=d["codecs"],
+        timescale=d["timescale"],
+        init_size=d["init_size"],
+        index_offset=d["index_offset"],
+        index_size=d["index_size"],
+        segments=tuple(Segment(*s) for s in d["segments"]),
+        bandwidth_bps=d["bandwidth_bps"],
+        average_bandwidth_bps=d["average_bandwidth_bps"],
+        picture=Picture(picture["width"], picture["height"], Fraction(picture["rate"])) if picture else None,
+        sound=Sound(**sound) if sound else None,
+        insert=InsertFormat(
+            insert["x264_params"],
+            insert["preset"],
+            bytes.fromhex(insert["sps"]),
+            bytes.fromhex(insert["pps"]),
+            insert["composition_offset"],
+        )
+        if insert
+        else None,
+    )

@@ -1,0 +1,89 @@
+"""Everything that can be wrong with a photo, a speech or a render: one exception per cause."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Verdict = Literal[
+    "ok", "no_face", "several_faces", "too_small", "cut_off", "turned_away", "too_dark", "blurred", "mouth_covered"
+]
+
+
+class LipsyncError(Exception):
+    """The family: `code` for programs, `str(error)` is the sentence for people, `hint` says what to do."""
+
+    code: ClassVar[str] = "lipsync_error"
+    hint: str = "Try again; `mediaserver doctor` checks the installation."
+
+
+class NotAPicture(LipsyncError):
+    """The bytes are not a whole JPEG, PNG or WebP picture (HTTP 415)."""
+
+    code = "not_a_picture"
+    hint = "Send a JPEG, PNG or WebP picture."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"This is not a picture that can be read: {reason}")
+
+
+class PictureTooLarge(LipsyncError):
+    """More bytes or pixels than are looked at (HTTP 413)."""
+
+    code = "picture_too_large"
+    hint = "Send a smaller picture; a webcam photo is enough."
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The picture is too large: {what}.")
+
+
+class PhotoRefused(LipsyncError):
+    """A picture in which no face can speak (HTTP 422); `verdict` says why."""
+
+    code = "photo_refused"
+
+    def __init__(self, verdict: Verdict, sentence: str, hint: str) -> None:
+        super().__init__(sentence)
+        self.verdict: Verdict = verdict
+        self.hint = hint
+
+
+class SpeechUnreadable(LipsyncError):
+    code = "speech_unreadable"
+    hint = "Give any audio or video file with 1 s to 10 min of sound."
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name!r} holds no speech that can be read: {reason}")
+
+
+class RenderFailed(LipsyncError):
+    code = "render_failed"
+    hint = "Take the photo again. If it fails again, the chapter's own picture is shown."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The scene could not be made: {reason}")
+
+
+class WorkerDied(LipsyncError):
+    code = "worker_died"
+    hint = "A new worker has been started; send the photo again."
+
+    def __init__(self) -> None:
+        super().__init__("The process that makes the pictures has ended unexpectedly.")
+
+
+class InsertDoesNotFit(LipsyncError):
+    """An encoded insert's parameter sets are not those that the chapter's init segment reserves."""
+
+    code = "insert_does_not_fit"
+    hint = "Encode the chapter again with this version of the programs."
+
+    def __init__(self, rendition: str) -> None:
+        super().__init__(f"The insert for {rendition} does not carry the reserved parameter sets.")
+
+
+class ModelMissing(LipsyncError):
+    code = "model_missing"
+    hint = "Run `mediaserver setup`: it fetches the pinned face models into the cache."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The model {name} was not found.")

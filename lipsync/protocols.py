@@ -1,0 +1,37 @@
+"""What the server needs of lip-sync, as types; no picture code is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One encoded segment (moof + mdat) of an insert: rendition id, number on the chapter's grid, bytes."""
+
+    rendition: str
+    number: int
+    data: bytes
+
+
+class FaceWorker(Protocol):
+    """A warm process that looks at photos and renders inserts; one call at a time."""
+
+    async def examine(self, photo: bytes) -> bytes:
+        """Return the checked face in the renderer's own form; the caller keeps it in memory only.
+
+        Raises NotAPicture, PictureTooLarge, PhotoRefused, WorkerDied.
+        """
+        ...
+
+    def render(self, face: bytes, folder: Path, slot: str) -> AsyncIterator[Fragment]:
+        """Yield the fragments of slot `slot` of the version in `folder`, each as soon as it is encoded.
+
+        Closing the iterator stops the work at once. Raises RenderFailed, InsertDoesNotFit, WorkerDied.
+        """
+        ...
+
+    async def close(self) -> None: ...
