@@ -1,0 +1,150 @@
+"""Everything that can go wrong between the disk and a client: one exception per cause."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ServerError(Exception):
+    """The family: `code` for programs, `str(error)` is the sentence for people, `hint` says what to do.
+
+    `status` is the HTTP status with which a request that met it is answered.
+    """
+
+    code: ClassVar[str] = "server_error"
+    status: ClassVar[int] = 500
+    hint: str = "Look at the message above; `mediaserver doctor` checks the installation."
+
+
+class SettingsError(ServerError):
+    code = "settings_error"
+    hint = "`mediaserver config` lists every setting with its meaning, its value and where the value comes from."
+
+    def __init__(self, sentence: str, hint: str = "") -> None:
+        super().__init__(sentence)
+        if hint:
+            self.hint = hint
+
+
+class PortTaken(ServerError):
+    code = "port_taken"
+
+    def __init__(self, host: str, port: int, flag: str = "--port") -> None:
+        super().__init__(f"Another program already listens on {host}:{port}.")
+        self.hint = f"Stop it, or choose another port: {flag} {port + 1 if port < 65535 else port - 1}."
+
+
+class AddressUnusable(ServerError):
+    code = "address_unusable"
+    hint = "Choose an address of this machine: --host 127.0.0.1 (only here) or --host 0.0.0.0 (the network, too)."
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"The server cannot listen on {host}:{port}: {reason}.")
+
+
+class SetupFailed(ServerError):
+    """A pinned file could not be had from any of its sources."""
+
+    code = "setup_failed"
+    hint = (
+        "Check the network and the package index that pip uses (`pip config list`), then run `mediaserver setup` again."
+    )
+
+    def __init__(self, what: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(f"{what} could not be fetched: {'; '.join(reasons) or 'it has no source for this machine'}.")
+
+
+class NotSetUp(ServerError):
+    code = "not_set_up"
+    hint = "Run `mediaserver setup`."
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not installed.")
+
+
+class SampleFailed(ServerError):
+    code = "sample_failed"
+    hint = "Install the extra: pip install 'mediaserver[demo]'."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The sample master could not be made: {reason}")
+
+
+class BadRequest(ServerError):
+    code = "bad_request"
+    status = 400
+    hint = "The README lists every address and what it takes."
+
+
+class NotFound(ServerError):
+    code = "not_found"
+    status = 404
+    hint = "Check the address."
+
+    def __init__(self, what: str = "this address") -> None:
+        super().__init__(f"There is nothing at {what}.")
+
+
+class ChapterUnknown(ServerError):
+    code = "chapter_unknown"
+    status = 404
+    hint = "`mediaserver status` and the editors' page list the chapters that are published."
+
+    def __init__(self, chapter: str) -> None:
+        super().__init__(f"No chapter {chapter!r} is published here.")
+
+
+class SlotUnknown(ServerError):
+    code = "slot_unknown"
+    status = 404
+    hint = "The slots of a chapter are named in the .toml file beside its master."
+
+    def __init__(self, chapter: str, slot: str) -> None:
+        super().__init__(f"The chapter {chapter!r} has no slot {slot!r}.")
+
+
+class ConsentMissing(ServerError):
+    """No consent, a box that was not ticked, or the consent to another text than the present one."""
+
+    code = "consent_missing"
+    status = 403
+    hint = "Read the present text at /consent, tick every box, and send the text's sha256."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Without consent nothing is made: {reason}")
+
+
+class SessionUnknown(ServerError):
+    code = "session_unknown"
+    status = 404
+    hint = "Open the viewer's page and begin a new session."
+
+    def __init__(self) -> None:
+        super().__init__("This session was never opened here.")
+
+
+class SessionGone(ServerError):
+    code = "session_gone"
+    status = 410
+    hint = "Everything of it is deleted. Open the viewer's page and begin a new session."
+
+    def __init__(self) -> None:
+        super().__init__("This session has ended.")
+
+
+class SlotNotReady(ServerError):
+    code = "slot_not_ready"
+    status = 409
+    hint = "Ask for the session's state; come back when the slot is ready."
+
+    def __init__(self, slot: str) -> None:
+        super().__init__(f"The slot {slot!r} is not ready yet.")
+
+
+class QueueFull(ServerError):
+    code = "queue_full"
+    status = 503
+    hint = "Try again in a minute; the film plays meanwhile with its own picture."
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting} viewers are already waiting for their scene.")

@@ -1,0 +1,233 @@
+"""The one tree of settings: defaults < mediaserver.toml < MEDIASERVER_* < flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from mediaserver.errors import SettingsError
+
+FILE = "mediaserver.toml"
+PREFIX = "MEDIASERVER_"
+NOT_SETTINGS = frozenset({"MEDIASERVER_CACHE", "MEDIASERVER_CONFIG"})
+
+
+def _setting(default: Any, help: str, least: float | None = None, most: float | None = None) -> Any:
+    return field(default=default, metadata={"help": help, "least": least, "most": most})
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What the consent text says of this installation: table [consent]."""
+
+    controller: str = _setting("the operator of this server", "who is responsible for the viewers' data")
+    contact: str = _setting("", "where a viewer can reach them: a mail or web address")
+    purpose: str = _setting(
+        "to show your own face in one scene of this film, to you alone", "what the photo is used for"
+    )
+    retention_h: int = _setting(24, "hours after which everything of a viewer is deleted at the latest", 1, 24 * 30)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting once; its help text is that of the flags, of `mediaserver config` and of the README."""
+
+    raw: Path = _setting(Path("raw"), "folder of the masters and their sidecar files")
+    media: Path = _setting(Path("media"), "folder of the published chapters")
+    state: Path = _setting(Path("state"), "folder of jobs, sessions, keys and inserts; never served as files")
+    host: str = _setting("127.0.0.1", "address on which viewers are served; 0.0.0.0 for the network")
+    port: int = _setting(8080, "port on which viewers are served; 0 takes any free one", 0, 65535)
+    admin_port: int = _setting(9090, "port of metrics, on 127.0.0.1 only; 0 takes any free one", 0, 65535)
+    workers: int = _setting(1, "web server processes", 1)
+    cors_origins: tuple[str, ...] = _setting(("*",), "origins whose pages may read streams and sessions")
+    settle_s: float = _setting(2.0, "seconds for which a master must not change before it is taken", 0.1, 3600)
+    poll_s: float = _setting(1.0, "seconds between two looks at raw/ while masters settle", 0.05, 60)
+    session_idle_h: float = _setting(2.0, "hours without a request after which a session is deleted", 0.001, 24 * 30)
+    session_max_h: float = _setting(24.0, "hours after which a session is deleted in any case", 0.001, 24 * 30)
+    photo_max_bytes: int = _setting(12 * 1024 * 1024, "largest photo that is taken", 1024, 256 * 1024 * 1024)
+    photo_file_input: bool = _setting(True, "whether the viewer's page offers to choose a picture file")
+    deadline_s: float = _setting(
+        2.0, "seconds a segment may wait for its insert when the player names no deadline", 0, 5
+    )
+    deadline_max_s: float = _setting(5.0, "seconds a segment never waits beyond, whatever the player says", 0, 8)
+    queue_limit: int = _setting(32, "viewers that may wait for their scene at once", 1, 10_000)
+    consent: Consent = field(default_factory=Consent)
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """Settings with the origin of every value, by dotted key: "default", a file, a variable or a flag."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def keys() -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+    """Yield every dotted key with its field, in the order of the tree."""
+    for top in dataclasses.fields(Settings):
+        if top.name == "consent":
+            yield from ((f"consent.{inner.name}", inner) for inner in dataclasses.fields(Consent))
+        else:
+            yield top.name, top
+
+
+def load_settings(
+    config: Path | None = None, *, env: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> Effective:
+    """Merge the four sources; `flags` holds dotted keys, None meaning "not given".
+
+    Without `config` the file of MEDIASERVER_CONFIG is read, else `mediaserver.toml` here if there is one.
+    Paths inside a file are relative to the file. Raises SettingsError.
+    """
+    env = os.environ if env is None else env
+    values: dict[str, Any] = {}
+    origins = {key: "default" for key, _ in keys()}
+    for origin, given in (*_from_file(config, env), *_from_env(env), *_from_flags(flags or {})):
+        for key, value in given.items():
+            values[key], origins[key] = value, origin
+    return Effective(_build(values), origins)
+
+
+def value_of(settings: Settings, key: str) -> Any:
+    """Return the value of a dotted key."""
+    outer, _, inner = key.partition(".")
+    return getattr(settings.consent, inner) if inner else getattr(settings, outer)
+
+
+def _build(values: Mapping[str, Any]) -> Settings:
+    inner = {key.partition(".")[2]: value for key, value in values.items() if "." in key}
+    outer = {key: value for key, value in values.items() if "." not in key}
+    settings = Settings(**outer, consent=Consent(**inner))
+    if settings.workers > 1:
+        raise SettingsError(
+            f"workers = {settings.workers}: this version serves with one process.",
+            "Leave workers at 1; one process serves hundreds of viewers, and renders run in processes of their own.",
+        )
+    return settings
+
+
+def _from_file(config: Path | None, env: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    named = config or (Path(env["MEDIASERVER_CONFIG"]) if env.get("MEDIASERVER_CONFIG") else None)
+    path = named or Path(FILE)
+    try:
+        tree = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if named:
+            raise SettingsError(f"There is no settings file {str(path)!r}.", "Check the path after --config.") from None
+        return
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{str(path)!r} cannot be read: {error}", "The file is TOML: key = value.") from error
+    given = {}
+    for key, value in _flat(tree):
+        checked = _checked(key, value, str(path))
+        given[key] = path.parent / checked if isinstance(checked, Path) else checked
+    yield str(path), given
+
+
+def _flat(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", deep) for inner, deep in value.items())
+        else:
+            yield key, value
+
+
+def _from_env(env: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    names = {PREFIX + key.upper().replace(".", "_"): key for key, _ in keys()}
+    for name, text in env.items():
+        if not name.startswith(PREFIX) or name in NOT_SETTINGS:
+            continue
+        if name not in names:
+            raise SettingsError(f"The environment variable {name} is not a setting.", _suggest(name, [*names]))
+        yield name, {names[name]: _checked(names[name], _parsed(names[name], text, name), name)}
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for key, value in flags.items():
+        if value is not None:
+            flag = "--" + key.replace("_", "-").replace(".", "-")
+            yield flag, {key: _checked(key, value, flag)}
+
+
+def _suggest(wrong: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]}?" if near else ""
+
+
+def _kind(key: str) -> str:
+    owner, name = (Consent, key.partition(".")[2]) if "." in key else (Settings, key)
+    hint = get_type_hints(owner)[name]
+    return "list" if getattr(hint, "__origin__", None) is tuple else str(hint.__name__)
+
+
+def _parsed(key: str, text: str, where: str) -> Any:
+    """Turn the text of an environment variable into the kind of value that TOML would have given."""
+    kind = _kind(key)
+    if kind == "list":
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if kind == "bool":
+        words = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
+        if text.lower() not in words:
+            raise SettingsError(f"{where}: {text!r} is neither true nor false.")
+        return words[text.lower()]
+    try:
+        return int(text) if kind == "int" else float(text) if kind == "float" else text
+    except ValueError:
+        raise SettingsError(f"{where}: {text!r} is not {'a whole number' if kind == 'int' else 'a number'}.") from None
+
+
+def _checked(key: str, value: Any, where: str) -> Any:
+    """Return `value` as the setting's own type; raises SettingsError naming `where` it was given."""
+    fields = dict(keys())
+    if key not in fields:
+        raise SettingsError(f"{where}: there is no setting {key!r}.", _suggest(key, [*fields]))
+    kind = _kind(key)
+    value = _typed(kind, value)
+    if value is None:
+        raise SettingsError(f"{where}: {key} must be {_WORDS[kind]}.")
+    least, most = fields[key].metadata["least"], fields[key].metadata["most"]
+    if (least is not None and not value >= least) or (most is not None and not value <= most):
+        allowed = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
+        raise SettingsError(f"{where}: {key} must be {allowed}, not {value:g}.")
+    return value
+
+
+_WORDS = {
+    "Path": "a path in quotes",
+    "str": "text in quotes",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list of texts",
+}
+
+
+def _typed(kind: str, value: Any) -> Any:
+    """Return the value in its type, or None if it is of another kind."""
+    if kind == "bool":
+        return value if isinstance(value, bool) else None
+    if isinstance(value, bool):
+        return None
+    if kind == "Path":
+        return Path(value) if isinstance(value, (str, Path)) and str(value) else None
+    if kind == "float":
+        return float(value) if isinstance(value, (int, float)) else None
+    if kind == "list":
+        fits = isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
+        return tuple(value) if fits else None
+    return value if isinstance(value, {"int": int, "str": str}[kind]) else None
