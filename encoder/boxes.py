@@ -1,0 +1,322 @@
+"""ISO base media files, as far as a flat fragmented MP4 needs it (ISO/IEC 14496-12, 14496-14, 14496-15; RFC 6381)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from encoder.errors import BadBoxes
+from encoder.model import Segment
+
+CONTAINERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex", b"edts"})
+SYNC_SAMPLE, OTHER_SAMPLE = 0x02000000, 0x01010000
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box inside a buffer: `start` and `end` enclose it, `body` is where its content begins."""
+
+    type: bytes
+    start: int
+    body: int
+    end: int
+
+
+def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
+    """Yield the boxes that lie side by side in `data[start:end]`; raises BadBoxes if one does not fit."""
+    end = len(data) if end is None else end
+    while start < end:
+        if end - start < 8:
+            raise BadBoxes(f"{end - start} stray bytes at {start}")
+        size, type_ = struct.unpack_from(">I4s", data, start)
+        body = start + 8
+        if size == 1 and end - start >= 16:
+            size, body = struct.unpack_from(">Q", data, body)[0], body + 8
+        elif size == 0:
+            size = end - start
+        if size < body - start or start + size > end:
+            raise BadBoxes(f"box {type_!r} at {start} is {size} bytes long")
+        yield Box(type_, start, body, start + size)
+        start += size
+
+
+def find(data: bytes, *path: bytes, start: int = 0, end: int | None = None) -> Box:
+    """Return the first box at `path`, for example (b"moov", b"trak"); raises BadBoxes if there is none."""
+    for box in boxes(data, start, end):
+        if box.type == path[0]:
+            return box if len(path) == 1 else find(data, *path[1:], start=box.body, end=box.end)
+    raise BadBoxes(f"no box {path[0].decode('latin-1')}")
+
+
+def make(type_: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(body), type_) + body
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things lie in a flat fragmented MP4; segment durations are in `timescale`."""
+
+    timescale: int
+    init_size: int
+    index_offset: int
+    index_size: int
+    segments: tuple[Segment, ...]
+
+
+def read_layout(path: Path) -> Layout:
+    """Read init and `sidx` and check that every segment is one moof followed by one mdat; raises BadBoxes."""
+    head = _head(path)
+    moov, sidx = find(head, b"moov"), find(head, b"sidx")
+    if sidx.start != moov.end:
+        raise BadBoxes("sidx does not follow moov")
+    timescale, segments = _sidx(head, sidx)
+    _check_segments(path, segments)
+    return Layout(timescale, moov.end, sidx.start, sidx.end - sidx.start, segments)
+
+
+def _head(path: Path) -> bytes:
+    """Return the file up to the first moof."""
+    with path.open("rb") as file:
+        size, position = path.stat().st_size, 0
+        while position + 8 <= size:
+            file.seek(position)
+            length, type_ = struct.unpack(">I4s", file.read(8))
+            if type_ == b"moof":
+                file.seek(0)
+                return file.read(position)
+            if length < 8:
+                break
+            position += length
+    raise BadBoxes(f"{path.name} has no fragment")
+
+
+def _sidx(head: bytes, box: Box) -> tuple[int, tuple[Segment, ...]]:
+    """Parse the segment index (ISO/IEC 14496-12, 8.16.3)."""
+    version = head[box.body]
+    timescale = struct.unpack_from(">I", head, box.body + 8)[0]
+    at = box.body + (20 if version == 0 else 28)
+    first_offset = struct.unpack_from(">I" if version == 0 else ">Q", head, at - (4 if version == 0 else 8))[0]
+    count = struct.unpack_from(">H", head, at + 2)[0]
+    offset, segments = box.end + first_offset, []
+    for i in range(count):
+        size, duration, _sap = struct.unpack_from(">III", head, at + 4 + 12 * i)
+        if size >> 31:
+            raise BadBoxes("sidx refers to another sidx")
+        segments.append(Segment(offset, size, duration))
+        offset += size
+    if not segments:
+        raise BadBoxes("sidx is empty")
+    return timescale, tuple(segments)
+
+
+def _check_segments(path: Path, segments: tuple[Segment, ...]) -> None:
+    with path.open("rb") as file:
+        for number, segment in enumerate(segments):
+            file.seek(segment.offset)
+            types = [box.type for box in boxes(file.read(segment.size))]
+            if types != [b"moof", b"mdat"]:
+                raise BadBoxes(f"segment {number} of {path.name} holds {types}")
+    last = segments[-1]
+    if last.offset + last.size != path.stat().st_size:
+        raise BadBoxes(f"{path.name} does not end where its sidx says")
+
+
+# --- samples of one fragment -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One access unit: bytes, duration and composition offset in the timescale."""
+
+    data: bytes
+    duration: int
+    composition_offset: int
+    sync: bool
+
+
+def decode_time(fragment: bytes) -> int:
+    """Return baseMediaDecodeTime of a fragment (ISO/IEC 14496-12, 8.8.12)."""
+    tfdt = find(fragment, b"moof", b"traf", b"tfdt")
+    return int(struct.unpack_from(">Q" if fragment[tfdt.body] else ">I", fragment, tfdt.body + 4)[0])
+
+
+def read_samples(fragment: bytes) -> tuple[Sample, ...]:
+    """Split moof + mdat of one track into its samples; raises BadBoxes."""
+    traf = find(fragment, b"moof", b"traf")
+    tfhd = find(fragment, b"tfhd", start=traf.body, end=traf.end)
+    trun = find(fragment, b"trun", start=traf.body, end=traf.end)
+    duration, size, flags = _defaults(fragment, tfhd)
+    version_flags = struct.unpack_from(">I", fragment, trun.body)[0]
+    count = struct.unpack_from(">I", fragment, trun.body + 4)[0]
+    at, start = trun.body + 8, find(fragment, b"moof").start
+    if version_flags & 0x1:
+        start += struct.unpack_from(">i", fragment, at)[0]
+        at += 4
+    first_flags = flags
+    if version_flags & 0x4:
+        first_flags = struct.unpack_from(">I", fragment, at)[0]
+        at += 4
+    samples = []
+    for i in range(count):
+        values = [duration, size, first_flags if i == 0 else flags, 0]
+        for field, bit in enumerate((0x100, 0x200, 0x400, 0x800)):
+            if version_flags & bit:
+                values[field] = struct.unpack_from(">i" if bit == 0x800 else ">I", fragment, at)[0]
+                at += 4
+        data = fragment[start : start + values[1]]
+        if len(data) != values[1]:
+            raise BadBoxes("a sample lies outside its fragment")
+        samples.append(Sample(data, values[0], values[3], not values[2] & 0x10000))
+        start += values[1]
+    return tuple(samples)
+
+
+def _defaults(fragment: bytes, tfhd: Box) -> tuple[int, int, int]:
+    """Return default duration, size and flags of tfhd (ISO/IEC 14496-12, 8.8.7)."""
+    present = struct.unpack_from(">I", fragment, tfhd.body)[0]
+    at, values = tfhd.body + 8 + (8 if present & 0x1 else 0) + (4 if present & 0x2 else 0), []
+    for bit in (0x8, 0x10, 0x20):
+        values.append(struct.unpack_from(">I", fragment, at)[0] if present & bit else 0)
+        at += 4 if present & bit else 0
+    return values[0], values[1], values[2]
+
+
+def write_fragment(sequence: int, track: int, time: int, samples: tuple[Sample, ...]) -> bytes:
+    """Return moof + mdat with signed composition offsets; `time` is the decode time of the first sample."""
+    entries = b"".join(
+        struct.pack(">IIIi", s.duration, len(s.data), SYNC_SAMPLE if s.sync else OTHER_SAMPLE, s.composition_offset)
+        for s in samples
+    )
+
+    def moof(data_offset: int) -> bytes:
+        trun = struct.pack(">IIi", 0x01000F01, len(samples), data_offset) + entries
+        return make(
+            b"moof",
+            make(b"mfhd", struct.pack(">II", 0, sequence)),
+            make(
+                b"traf",
+                make(b"tfhd", struct.pack(">II", 0x020000, track)),
+                make(b"tfdt", struct.pack(">IQ", 0x01000000, time)),
+                make(b"trun", trun),
+            ),
+        )
+
+    head = moof(len(moof(0)) + 8)
+    return head + make(b"mdat", *(s.data for s in samples))
+
+
+# --- H.264 -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSets:
+    """NAL units without start code: sequence and picture parameter sets (ITU-T H.264, 7.3.2.1 and 7.3.2.2)."""
+
+    sps: tuple[bytes, ...]
+    pps: tuple[bytes, ...]
+
+
+def parameter_sets(init: bytes) -> ParameterSets:
+    """Read them from the avcC of an init segment (ISO/IEC 14496-15, 5.3.3.1); raises BadBoxes."""
+    avcc = _avcc(init)[-1]
+    sps, at = _counted(init, avcc.body + 6, init[avcc.body + 5] & 0x1F)
+    pps, at = _counted(init, at + 1, init[at])
+    return ParameterSets(sps, pps)
+
+
+def _counted(data: bytes, at: int, count: int) -> tuple[tuple[bytes, ...], int]:
+    units = []
+    for _ in range(count):
+        size = struct.unpack_from(">H", data, at)[0]
+        units.append(data[at + 2 : at + 2 + size])
+        at += 2 + size
+    return tuple(units), at
+
+
+def _avcc(init: bytes) -> list[Box]:
+    """Return the chain of boxes from moov down to avcC."""
+    chain, start, end = [], 0, len(init)
+    for type_ in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1", b"avcC"):
+        box = find(init, type_, start=start, end=end)
+        chain.append(box)
+        skip = {b"stsd": 8, b"avc1": 78}.get(type_, 0)
+        start, end = box.body + skip, box.end
+    return chain
+
+
+def with_parameter_sets(init: bytes, sps: bytes, pps: bytes) -> bytes:
+    """Return the init segment with one more pair in its avcC; everything after moov keeps its relative place."""
+    chain = _avcc(init)
+    avcc, sets = chain[-1], parameter_sets(init)
+    known = avcc.body + 6 + sum(2 + len(unit) for unit in sets.sps + sets.pps) + 1
+    new = (
+        init[avcc.body : avcc.body + 5]
+        + bytes([0xE0 | len(sets.sps) + 1])
+        + b"".join(struct.pack(">H", len(unit)) + unit for unit in (*sets.sps, sps))
+        + bytes([len(sets.pps) + 1])
+        + b"".join(struct.pack(">H", len(unit)) + unit for unit in (*sets.pps, pps))
+        + init[known : avcc.end]
+    )
+    grown = bytearray(init[: avcc.body] + new + init[avcc.end :])
+    growth = len(grown) - len(init)
+    for box in chain:
+        struct.pack_into(">I", grown, box.start, box.end - box.start + growth)
+    return bytes(grown)
+
+
+def annexb_units(stream: bytes) -> Iterator[bytes]:
+    """Yield the NAL units of a byte stream (ITU-T H.264, annex B) without start codes and trailing zeros."""
+    starts, at = [], stream.find(b"\0\0\1")
+    while at >= 0:
+        starts.append(at + 3)
+        at = stream.find(b"\0\0\1", at + 3)
+    for i, start in enumerate(starts):
+        yield stream[start : starts[i + 1] - 3 if i + 1 < len(starts) else len(stream)].rstrip(b"\0")
+
+
+def length_prefixed_units(sample: bytes) -> Iterator[bytes]:
+    """Yield the NAL units of an MP4 sample with 4-byte lengths."""
+    at = 0
+    while at < len(sample):
+        size = struct.unpack_from(">I", sample, at)[0]
+        yield sample[at + 4 : at + 4 + size]
+        at += 4 + size
+
+
+# --- codecs parameter --------------------------------------------------------------------------------------------
+
+
+def codecs_of(init: bytes) -> str:
+    """Return the RFC 6381 codecs parameter of an H.264 or AAC track; raises BadBoxes for another one."""
+    stsd = find(init, b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+    entry = next(boxes(init, stsd.body + 8, stsd.end))
+    if entry.type == b"avc1":
+        avcc = find(init, b"avcC", start=entry.body + 78, end=entry.end)
+        return f"avc1.{init[avcc.body + 1 : avcc.body + 4].hex()}"
+    if entry.type == b"mp4a":
+        esds = find(init, b"esds", start=entry.body + 28, end=entry.end)
+        return _mp4a(init[esds.body + 4 : esds.end])
+    raise BadBoxes(f"codec {entry.type!r} is not known here")
+
+
+def _mp4a(descriptor: bytes) -> str:
+    """Read object type and audio object type from the ES descriptor (ISO/IEC 14496-1, 7.2.6.5)."""
+    tag, body = _descriptor(descriptor, 0)
+    body += 3  # ES_ID and flags, none of which our packager sets
+    tag, body = _descriptor(descriptor, body)
+    object_type = descriptor[body]
+    tag, body = _descriptor(descriptor, body + 13)
+    if tag != 5:
+        raise BadBoxes("esds has no decoder specific information")
+    return f"mp4a.{object_type:x}.{descriptor[body] >> 3}"
+
+
+def _descriptor(data: bytes, at: int) -> tuple[int, int]:
+    """Return tag and start of the body of the descriptor at `at` (sizes are base-128, most significant first)."""
+    tag, at = data[at], at + 1
+    while data[at] & 0x80:
+        at += 1
+    return tag, at + 1

@@ -1,0 +1,167 @@
+"""Pure: what is wanted to the exact arguments of ffmpeg and the packager (docs/decisions/0005-two-parameter-sets.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+
+from encoder.model import Grid, Ladder, Master, Rung, Slot
+from encoder.tools import Tools
+
+COLOUR = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "color_range": "tv"}
+# One encoder's settings for all of a chapter: closed groups of pictures of exactly one segment.
+CHAPTER_X264 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:ref=3:stitchable=1:sps-id=0"
+# The insert has no B-frames, so decode and presentation times are equal, and a set of parameters of its own.
+INSERT_X264 = (
+    "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=0:ref=1:weightp=0:8x8dct=1:cabac=1:"
+    "rc-lookahead=10:sync-lookahead=0:stitchable=1:sps-id=1:level={level}:vbv-maxrate={maxrate}:vbv-bufsize={bufsize}"
+)
+INSERT_PRESET, INSERT_CRF = "veryfast", 21
+MEZZANINE_CRF = 8
+AUDIO_BPS = {1: 96_000, 2: 160_000}
+FRAGMENTS = "+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets"
+
+
+def encode_command(
+    master: Master, ladder: Ladder, slots: tuple[tuple[Slot, Path | None], ...], work: Path, tools: Tools
+) -> list[str]:
+    """Return the one ffmpeg process that decodes a master once for everything made of it.
+
+    Writes into `work`: `<rendition>.mp4` per rung, `audio.mp4`, and for each slot its mezzanine and its narration
+    (from the file given with the slot, else from the chapter's own sound).
+    """
+    source = ffmpeg.input(f"file:{master.path}")
+    outputs = _pictures(source, ladder, [slot for slot, _ in slots], work)
+    outputs += _sounds(source, ladder, slots, work)
+    command: list[str] = ffmpeg.merge_outputs(*outputs).global_args(*_quiet()).compile(cmd=str(tools.ffmpeg))
+    return [*command, "-y"]
+
+
+def _quiet() -> tuple[str, ...]:
+    return ("-hide_banner", "-nostdin", "-v", "error", "-progress", "pipe:1", "-stats_period", "0.5")
+
+
+def _pictures(source: Any, ladder: Ladder, slots: list[Slot], work: Path) -> list[Any]:
+    """Exactly `grid.frames` frames reach every rung, whatever the container claims."""
+    grid, top = ladder.grid, ladder.rungs[0]
+    base = source.video.filter("fps", fps=str(grid.rate), start_time=0)
+    base = base.filter("tpad", stop_mode="clone", stop=2).filter("trim", end_frame=grid.frames)
+    branches = base.split()
+    outputs = [_rung(branches[i], rung, grid, work) for i, rung in enumerate(ladder.rungs)]
+    return outputs + [
+        _mezzanine(branches[len(ladder.rungs) + i], slot, top, grid, work) for i, slot in enumerate(slots)
+    ]
+
+
+def _scaled(stream: Any, rung: Rung) -> Any:
+    """BT.709 limited range at the rung's size, in square pixels."""
+    stream = stream.filter("scale", rung.width, rung.height, flags="bicubic", out_color_matrix="bt709", out_range="tv")
+    return stream.filter("setsar", 1).filter("format", "yuv420p")
+
+
+def _rung(stream: Any, rung: Rung, grid: Grid, work: Path) -> Any:
+    return ffmpeg.output(
+        _scaled(stream, rung),
+        str(work / f"{rung.rendition}.mp4"),
+        **{"c:v": "libx264", "profile:v": "high", "level:v": rung.level, **COLOUR},
+        preset="fast",
+        crf=rung.crf,
+        maxrate=rung.maxrate_bps,
+        bufsize=2 * rung.maxrate_bps,
+        movflags=FRAGMENTS,
+        **{"x264-params": CHAPTER_X264.format(gop=grid.frames_per_segment)},
+    )
+
+
+def _mezzanine(stream: Any, slot: Slot, top: Rung, grid: Grid, work: Path) -> Any:
+    """The chapter's own frames of every segment that the slot touches, near-lossless."""
+    touched = grid.touched_by(slot.start_s, slot.duration_s)
+    first, end = grid.frames_of(touched[0]).start, grid.frames_of(touched[-1]).stop
+    stream = stream.filter("trim", start_frame=first, end_frame=end).filter("setpts", "PTS-STARTPTS")
+    return ffmpeg.output(
+        _scaled(stream, top),
+        str(work / slot.mezzanine),
+        **{"c:v": "libx264", **COLOUR},
+        preset="superfast",
+        crf=MEZZANINE_CRF,
+    )
+
+
+def _sounds(source: Any, ladder: Ladder, slots: tuple[tuple[Slot, Path | None], ...], work: Path) -> list[Any]:
+    own = [slot for slot, file in slots if file is None]
+    outputs = [_narration(ffmpeg.input(f"file:{file}").audio, slot, work) for slot, file in slots if file]
+    if ladder.sound is None:
+        return outputs
+    branches = source.audio.asplit()
+    return [
+        _audio(branches[0], ladder, work),
+        *(_narration(_window(branches[i + 1], slot), slot, work) for i, slot in enumerate(own)),
+        *outputs,
+    ]
+
+
+def _audio(stream: Any, ladder: Ladder, work: Path) -> Any:
+    """AAC that is exactly as long as the picture."""
+    assert ladder.sound is not None
+    samples = round(ladder.grid.duration_s * 48000)
+    stream = stream.filter("aresample", 48000, **{"async": 1}, first_pts=0)
+    stream = stream.filter("apad", whole_len=samples).filter("atrim", end_sample=samples)
+    rate = AUDIO_BPS[ladder.sound.channels]
+    return ffmpeg.output(
+        stream, str(work / "audio.mp4"), **{"c:a": "aac", "b:a": rate}, ac=ladder.sound.channels, movflags="+faststart"
+    )
+
+
+def _window(stream: Any, slot: Slot) -> Any:
+    start, end = slot.start_s, slot.start_s + slot.duration_s
+    return stream.filter("atrim", start=float(start), end=float(end)).filter("asetpts", "PTS-STARTPTS")
+
+
+def _narration(stream: Any, slot: Slot, work: Path) -> Any:
+    return ffmpeg.output(stream, str(work / slot.narration), ac=1, ar=16000, **{"c:a": "pcm_s16le"})
+
+
+def package_command(source: Path, kind: str, target: Path, grid: Grid, tools: Tools) -> list[str]:
+    """Return the packager's command for one flat file with `sidx`; `kind` is "video" or "audio"."""
+    segment_s = float(grid.frames_per_segment / grid.rate)
+    if kind == "video":
+        # The source is cut on the grid already; a hundredth less makes sure that no two groups become one segment.
+        segment_s *= 0.99
+    duration = f"{segment_s:.6f}"
+    stream = f"in={source},stream={kind},output={target}"
+    return [str(tools.packager), stream, "--segment_duration", duration, "--fragment_duration", duration, "--quiet"]
+
+
+def insert_x264(gop: int, level: str, peak_bps: int) -> str:
+    """Return x264's parameters for inserts; a buffer of 0.4 s at 0.8 of the peak keeps 2 s under the peak."""
+    maxrate, bufsize = peak_bps * 8 // 10_000, peak_bps * 4 // 10_000
+    return INSERT_X264.format(gop=gop, level=level, maxrate=maxrate, bufsize=bufsize)
+
+
+def insert_encoder(preset: str, x264_params: str) -> list[str]:
+    """Return the output options of every H.264 insert; the same ones give the parameter sets at publication."""
+    colour = [word for key, value in COLOUR.items() for word in (f"-{key}", value)]
+    return [
+        *("-c:v", "libx264", "-preset", preset, "-crf", str(INSERT_CRF), "-profile:v", "high"),
+        *("-pix_fmt", "yuv420p", *colour, "-x264-params", x264_params),
+    ]
+
+
+def parameter_sets_command(rung: Rung, grid: Grid, preset: str, x264_params: str, tools: Tools) -> list[str]:
+    """Return the command that prints one black picture as Annex B, to read the reserved parameter sets from."""
+    source = f"color=black:s={rung.width}x{rung.height}:r={grid.rate}"
+    return [
+        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-f", "lavfi", "-i", source, "-frames:v", "1"),
+        *insert_encoder(preset, x264_params),
+        *("-f", "h264", "pipe:1"),
+    ]
+
+
+def decode_command(file: Path, tools: Tools) -> list[str]:
+    """Return the command that decodes a whole file and fails at the first error; progress tells the frames."""
+    return [
+        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-xerror", "-err_detect", "explode"),
+        *("-i", f"file:{file}", "-f", "null", "-progress", "pipe:1", "-"),
+    ]

@@ -1,0 +1,53 @@
+"""Pure: a master and the grid to the rungs of its ladder."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from encoder.model import Grid, Ladder, Master, Rung
+
+# Name, height, CRF and peak rate. Lower rungs are seen enlarged, so they get a lower CRF.
+STEPS = (
+    ("1080p", 1080, 22, 8_000_000),
+    ("720p", 720, 21, 5_000_000),
+    ("432p", 432, 20, 2_500_000),
+)
+# Level, macroblocks per second, macroblocks per frame (ITU-T H.264, table A-1).
+LEVELS = (
+    ("3.0", 40_500, 1_620),
+    ("3.1", 108_000, 3_600),
+    ("3.2", 216_000, 5_120),
+    ("4.0", 245_760, 8_192),
+    ("4.2", 522_240, 8_704),
+    ("5.1", 983_040, 36_864),
+    ("5.2", 2_073_600, 36_864),
+    ("6.2", 16_711_680, 139_264),
+)
+
+
+def ladder_for(master: Master) -> Ladder:
+    """Return the rungs that are not larger than the master; a master below them all is its own single rung."""
+    fitting = [step for step in STEPS if step[1] <= master.height]
+    if not fitting:
+        fitting = [(f"{_even(master.height)}p", master.height, 20, 2_500_000)]
+    rungs = tuple(_rung(master, *step) for step in fitting)
+    return Ladder(Grid.near(master.rate, master.frames), rungs, master.sound)
+
+
+def _rung(master: Master, name: str, height: int, crf: int, maxrate_bps: int) -> Rung:
+    width, height = _even(master.width * height / master.height), _even(height)
+    return Rung(name, width, height, crf, maxrate_bps, level_for(width, height, master.rate))
+
+
+def _even(length: float) -> int:
+    """4:2:0 needs even sizes."""
+    return max(2, 2 * round(length / 2))
+
+
+def level_for(width: int, height: int, rate: Fraction) -> str:
+    """Return the lowest of the common H.264 levels that allows this picture at this rate."""
+    per_frame = -(-width // 16) * -(-height // 16)
+    for level, per_second_limit, per_frame_limit in LEVELS:
+        if per_frame <= per_frame_limit and per_frame * rate <= per_second_limit:
+            return level
+    return LEVELS[-1][0]

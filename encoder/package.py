@@ -1,0 +1,113 @@
+"""One encoded track to one flat fragmented MP4 with a segment index, and to the Rendition that describes it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from encoder.boxes import Layout, annexb_units, codecs_of, decode_time, read_layout, read_samples, with_parameter_sets
+from encoder.commands import INSERT_PRESET, decode_command, insert_x264, package_command, parameter_sets_command
+from encoder.errors import VerificationFailed
+from encoder.model import Grid, InsertFormat, Picture, Rendition, Rung, Sound
+from encoder.tools import Tools, run_tool
+
+# An insert may need more than a quiet chapter does, and the declared peak must hold for both.
+PEAK_FLOOR = Fraction(3, 10)
+
+
+def package_video(encoded: Path, folder: Path, rung: Rung, grid: Grid, tools: Tools) -> Rendition:
+    """Package one rung and write the reserved parameter sets into its init; raises ToolFailed, BadBoxes."""
+    target = folder / f"{rung.rendition}.mp4"
+    run_tool(package_command(encoded, "video", target, grid, tools))
+    layout = read_layout(target)
+    peak_bps = max(_peak_bps(layout), int(rung.maxrate_bps * PEAK_FLOOR))
+    insert = _insert_format(rung, grid, peak_bps, tools)
+    _rewrite_init(target, layout, insert)
+    rendition = _rendition(target, "video/mp4", read_layout(target), peak_bps)
+    return replace(rendition, picture=Picture(rung.width, rung.height, grid.rate), insert=insert)
+
+
+def package_audio(encoded: Path, folder: Path, sound: Sound, grid: Grid, tools: Tools) -> Rendition:
+    """Package the sound; raises ToolFailed, BadBoxes."""
+    target = folder / f"audio_{sound.language}.mp4"
+    run_tool(package_command(encoded, "audio", target, grid, tools))
+    layout = read_layout(target)
+    return replace(_rendition(target, "audio/mp4", layout, _peak_bps(layout)), sound=sound)
+
+
+def _insert_format(rung: Rung, grid: Grid, peak_bps: int, tools: Tools) -> InsertFormat:
+    x264 = insert_x264(grid.frames_per_segment, rung.level, peak_bps)
+    stream = run_tool(parameter_sets_command(rung, grid, INSERT_PRESET, x264, tools))
+    units = {unit[0] & 0x1F: unit for unit in annexb_units(stream)}
+    return InsertFormat(x264, INSERT_PRESET, sps=units[7], pps=units[8], composition_offset=0)
+
+
+def _rewrite_init(file: Path, layout: Layout, insert: InsertFormat) -> None:
+    """Put the second pair into avcC: the init grows, sidx and everything after it only moves."""
+    old = file.read_bytes()
+    new = file.with_suffix(".init")
+    with new.open("wb") as out:
+        out.write(with_parameter_sets(old[: layout.init_size], insert.sps, insert.pps))
+        out.write(old[layout.init_size :])
+    os.replace(new, file)
+
+
+def _rendition(file: Path, mime: str, layout: Layout, peak_bps: int) -> Rendition:
+    with file.open("rb") as opened:
+        init = opened.read(layout.init_size)
+    total = sum(s.size for s in layout.segments)
+    ticks = sum(s.duration for s in layout.segments)
+    return Rendition(
+        file=file.name,
+        mime=mime,
+        codecs=codecs_of(init),
+        timescale=layout.timescale,
+        init_size=layout.init_size,
+        index_offset=layout.index_offset,
+        index_size=layout.index_size,
+        segments=layout.segments,
+        bandwidth_bps=peak_bps,
+        average_bandwidth_bps=-(-8 * total * layout.timescale // ticks),
+    )
+
+
+def _peak_bps(layout: Layout) -> int:
+    """Return the largest rate of any segment, in bits per second, rounded up (a short last one counts as a whole)."""
+    whole = max(s.duration for s in layout.segments)
+    return max(-(-8 * s.size * layout.timescale // max(s.duration, whole)) for s in layout.segments)
+
+
+def verify(rendition: Rendition, folder: Path, grid: Grid, tools: Tools) -> None:
+    """Decode a packaged file to its end and compare it with the grid; raises VerificationFailed, ToolFailed.
+
+    Decoding matters: ffmpeg can end with status 0 and leave a file that is cut.
+    """
+    file = folder / rendition.file
+    if rendition.picture:
+        _verify_grid(rendition, file, grid)
+    progress: list[str] = []
+    run_tool(decode_command(file, tools), on_line=progress.append)
+    if rendition.picture:
+        frames = next((line[6:] for line in reversed(progress) if line.startswith("frame=")), "0")
+        if int(frames) != grid.frames:
+            raise VerificationFailed(rendition.file, f"{frames} frames can be decoded, {grid.frames} were planned.")
+
+
+def _verify_grid(rendition: Rendition, file: Path, grid: Grid) -> None:
+    """Every segment starts with a key frame at its place on the grid and has its number of frames."""
+    if len(rendition.segments) != grid.segments:
+        raise VerificationFailed(
+            rendition.file, f"it has {len(rendition.segments)} segments, {grid.segments} were planned."
+        )
+    ticks = rendition.timescale / grid.rate
+    with file.open("rb") as opened:
+        for number, segment in enumerate(rendition.segments):
+            opened.seek(segment.offset)
+            fragment = opened.read(segment.size)
+            samples, frames = read_samples(fragment), grid.frames_of(number)
+            if len(samples) != len(frames) or decode_time(fragment) != frames.start * ticks:
+                raise VerificationFailed(rendition.file, f"segment {number} does not lie on the grid.")
+            if samples[0].composition_offset != 0:
+                raise VerificationFailed(rendition.file, f"segment {number} does not begin with its first picture.")

@@ -1,0 +1,69 @@
+"""From a finished `.part` folder to a published version: fsync, rename, then the pointer `current`, last."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+POINTER = "current"
+PART = ".part"
+# Nobody can still be watching an older version after the longest life of a session.
+KEEP_SUPERSEDED_S = 24 * 3600
+
+
+def current_version(chapter_folder: Path) -> str | None:
+    """Return the published version's name, or None."""
+    try:
+        return (chapter_folder / POINTER).read_text("utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def part_folder(chapter_folder: Path, version: str) -> Path:
+    return chapter_folder / f"{version}{PART}"
+
+
+def publish(chapter_folder: Path, version: str) -> Path:
+    """Make the finished part folder of `version` the current one and return its final folder.
+
+    Safe to run twice, and at every moment either the old or the new version is whole on disk.
+    """
+    part, final = part_folder(chapter_folder, version), chapter_folder / version
+    if not final.exists():
+        for file in part.iterdir():
+            _fsync(file)
+        _fsync(part)
+        part.rename(final)
+        _fsync(chapter_folder)
+    _point(chapter_folder, version)
+    return final
+
+
+def _point(chapter_folder: Path, version: str) -> None:
+    new = chapter_folder / f"{POINTER}.new"
+    new.write_text(version + "\n", "utf-8")
+    _fsync(new)
+    new.replace(chapter_folder / POINTER)
+    _fsync(chapter_folder)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def retire(chapter_folder: Path, *, keep_s: int = KEEP_SUPERSEDED_S) -> list[str]:
+    """Delete versions that were superseded more than `keep_s` seconds ago; return their names."""
+    pointer = chapter_folder / POINTER
+    if not pointer.exists() or time.time() - pointer.stat().st_mtime < keep_s:
+        return []
+    kept = current_version(chapter_folder)
+    old = [f for f in chapter_folder.iterdir() if f.is_dir() and f.name != kept and f.suffix != PART]
+    for folder in old:
+        shutil.rmtree(folder)
+    return [folder.name for folder in old]

@@ -1,0 +1,122 @@
+"""The optional files beside a master: title, language and slots (`part2.toml`), narrations (`part2.slot.you.wav`)."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from encoder.errors import BadSidecar, SlotOutsideChapter
+from encoder.model import Grid, Placement, Slot
+
+KEYS = frozenset({"title", "language", "slot"})
+SLOT_KEYS = frozenset({"id", "start", "duration", "speaker_consent", "face", "mask", "compose"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """What the editor says of a chapter; `narrations` maps slot ids to files (else the chapter's own sound)."""
+
+    title: str
+    language: str | None = None
+    slots: tuple[Slot, ...] = ()
+    narrations: tuple[tuple[str, Path], ...] = ()
+
+    def narration(self, slot: Slot) -> Path | None:
+        return dict(self.narrations).get(slot.id)
+
+
+def sidecar_path(master: Path) -> Path:
+    return master.with_name(master.stem + ".toml")
+
+
+def read_sidecar(master: Path, grid: Grid) -> Sidecar:
+    """Read and check what lies beside `master`; raises BadSidecar."""
+    path = sidecar_path(master)
+    if not path.is_file():
+        return Sidecar(title=master.stem)
+    try:
+        said = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSidecar(path, f"{error}.") from error
+    slots = parse_slots(path, said, grid)
+    beside = ((s.id, master.with_name(f"{master.stem}.slot.{s.id}.wav")) for s in slots)
+    return Sidecar(
+        title=str(said.get("title", master.stem)),
+        language=str(said["language"]) if "language" in said else None,
+        slots=slots,
+        narrations=tuple((id, file) for id, file in beside if file.is_file()),
+    )
+
+
+def parse_slots(path: Path, said: dict[str, Any], grid: Grid) -> tuple[Slot, ...]:
+    """Check the slots against the chapter's grid; pure but for the mask's existence. Raises BadSidecar."""
+    _only(path, said, KEYS)
+    slots = tuple(_slot(path, entry, grid) for entry in said.get("slot", []))
+    if len({slot.id for slot in slots}) < len(slots):
+        raise BadSidecar(path, "two slots have the same id.")
+    ranges = sorted((grid.touched_by(s.start_s, s.duration_s) for s in slots), key=lambda r: r.start)
+    if any(a.stop > b.start for a, b in zip(ranges, ranges[1:], strict=False)):
+        raise BadSidecar(path, "two slots touch the same segment of about 2 s; move them apart.")
+    return slots
+
+
+def _only(path: Path, said: dict[str, Any], known: frozenset[str]) -> None:
+    for key in said:
+        if key not in known:
+            raise BadSidecar(path, f"the key {key!r} is unknown; known are {', '.join(sorted(known))}.")
+
+
+def _slot(path: Path, said: dict[str, Any], grid: Grid) -> Slot:
+    _only(path, said, SLOT_KEYS)
+    try:
+        slot = Slot(
+            id=str(said["id"]),
+            start_s=_seconds(said["start"]),
+            duration_s=_seconds(said["duration"]),
+            face=_placement(path, said["face"]),
+            compose=said.get("compose", "moving"),
+            speaker_consent=str(said.get("speaker_consent", "")),
+            mask=said.get("mask"),
+        )
+        grid.touched_by(slot.start_s, slot.duration_s)
+    except KeyError as missing:
+        raise BadSidecar(path, f"a slot lacks the key {missing}.") from missing
+    except (TypeError, ValueError) as error:
+        raise BadSidecar(path, f"a value of a slot is of the wrong kind: {error}.") from error
+    except SlotOutsideChapter as error:
+        raise BadSidecar(path, str(error)) from error
+    _check_words(path, slot)
+    return slot
+
+
+def _check_words(path: Path, slot: Slot) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", slot.id):
+        raise BadSidecar(path, f"{slot.id!r} cannot be the id of a slot: use a-z, 0-9, '-' and '_'.")
+    if slot.compose not in ("moving", "still"):
+        raise BadSidecar(path, f"compose must be 'moving' or 'still', not {slot.compose!r}.")
+    if slot.mask is not None:
+        mask = path.with_name(slot.mask)
+        if mask.parent != path.parent or not mask.is_file():
+            raise BadSidecar(path, f"the mask {slot.mask!r} does not lie beside it.")
+
+
+def _seconds(value: object) -> Fraction:
+    """A TOML number as an exact decimal: 12.6 is 63/5, not its nearest double."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{value!r} is not a number of seconds")
+    return Fraction(str(value))
+
+
+def _placement(path: Path, said: dict[str, Any]) -> Placement:
+    try:
+        face = Placement(*(float(said[key]) for key in "xywh"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadSidecar(path, "face must be {x, y, w, h} as fractions of the picture.") from error
+    inside = 0 <= face.x < face.x + face.w <= 1 and 0 <= face.y < face.y + face.h <= 1
+    if not inside:
+        raise BadSidecar(path, "face lies outside the picture: x + w and y + h must not exceed 1.")
+    return face
