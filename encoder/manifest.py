@@ -1,0 +1,199 @@
+"""Pure: a Presentation to MPEG-DASH and HLS, for everybody or for one session; the one writer of manifests.
+
+DASH after ISO/IEC 23009-1, HLS after RFC 8216 (bis) and Apple's authoring specification. All URLs are relative to the
+fixed places of the manifests: `/<chapter>/...` for everybody, `/s/<capability>/<chapter>/...` for one session. A
+personal manifest is final from the first second: only the segments of slots have addresses of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from urllib.parse import quote
+from xml.sax.saxutils import escape, quoteattr
+
+from encoder.model import Presentation, Rendition, Segment, Sound
+
+ON_DEMAND, FULL = "urn:mpeg:dash:profile:isoff-on-demand:2011", "urn:mpeg:dash:profile:full:2011"
+CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
+NAMES = {"en": "English", "fr": "Français", "de": "Deutsch", "es": "Español", "it": "Italiano", "ar": "العربية"}
+
+
+# --- MPEG-DASH ---------------------------------------------------------------------------------------------------
+
+
+def dash(p: Presentation, *, personal: bool = False) -> str:
+    """Return the MPD: on demand (`SegmentBase`) for everybody, one Period with `SegmentList` for a session."""
+    duration = f"PT{_decimal(p.grid.duration_s)}S"
+    segment_s = max(Fraction(s.duration, r.timescale) for r in p.renditions for s in r.segments)
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        f'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="{FULL if personal else ON_DEMAND}" type="static"'
+        f' mediaPresentationDuration="{duration}" minBufferTime="PT{_decimal(segment_s)}S">',
+        f" <ProgramInformation><Title>{escape(p.title)}</Title></ProgramInformation>",
+        f' <Period id="0" start="PT0S" duration="{duration}">',
+        *_video_set(p, personal),
+        *(line for number, audio in enumerate(p.audios, start=1) for line in _audio_set(p, number, audio, personal)),
+        " </Period>",
+        "</MPD>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _video_set(p: Presentation, personal: bool) -> Iterator[str]:
+    largest = p.videos[0].picture
+    assert largest is not None
+    alignment = (
+        'segmentAlignment="true" startWithSAP="1"'
+        if personal
+        else 'segmentAlignment="true" subsegmentAlignment="true" subsegmentStartsWithSAP="1"'
+    )
+    yield (
+        f'  <AdaptationSet id="0" contentType="video" mimeType="video/mp4" {alignment}'
+        f' maxWidth="{largest.width}" maxHeight="{largest.height}" maxFrameRate="{_rate(largest.rate)}">'
+    )
+    yield '   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="main"/>'
+    for video in p.videos:
+        assert video.picture is not None
+        picture = video.picture
+        yield (
+            f'   <Representation id="{video.id}" codecs="{video.codecs}" width="{picture.width}"'
+            f' height="{picture.height}" frameRate="{_rate(picture.rate)}" sar="1:1" bandwidth="{video.bandwidth_bps}">'
+        )
+        yield from _segment_list(p, video) if personal else _segment_base(_shared(p, video, 0), video)
+        yield "   </Representation>"
+    yield "  </AdaptationSet>"
+
+
+def _audio_set(p: Presentation, number: int, audio: Rendition, personal: bool) -> Iterator[str]:
+    """Sound is not personal: in both manifests it is the same file with the same index."""
+    assert audio.sound is not None
+    sound = audio.sound
+    yield (
+        f'  <AdaptationSet id="{number}" contentType="audio" mimeType="audio/mp4" lang={quoteattr(sound.language)}'
+        ' segmentAlignment="true" subsegmentAlignment="true" subsegmentStartsWithSAP="1">'
+    )
+    yield f'   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="{"main" if number == 1 else "dub"}"/>'
+    yield f"   <Label>{escape(_name(sound))}</Label>"
+    yield (
+        f'   <Representation id="{audio.id}" codecs="{audio.codecs}" audioSamplingRate="{sound.sample_rate_hz}"'
+        f' bandwidth="{audio.bandwidth_bps}">'
+    )
+    yield f'    <AudioChannelConfiguration schemeIdUri="{CHANNELS}" value="{sound.channels}"/>'
+    yield from _segment_base(_shared(p, audio, 3 if personal else 0), audio)
+    yield "   </Representation>"
+    yield "  </AdaptationSet>"
+
+
+def _segment_base(url: str, r: Rendition) -> Iterator[str]:
+    index = f"{r.index_offset}-{r.index_offset + r.index_size - 1}"
+    yield f"    <BaseURL>{escape(url)}</BaseURL>"
+    yield f'    <SegmentBase indexRange="{index}" timescale="{r.timescale}">'
+    yield f'     <Initialization range="0-{r.init_size - 1}"/>'
+    yield "    </SegmentBase>"
+
+
+def _segment_list(p: Presentation, r: Rendition) -> Iterator[str]:
+    """Shared byte ranges outside the slots, one address per segment inside them."""
+    shared, own = quoteattr(_shared(p, r, 3)), p.personal_segments
+    ticks = p.grid.frames_per_segment * r.timescale / p.grid.rate
+    yield f'    <SegmentList timescale="{r.timescale}" duration="{int(ticks)}">'
+    yield f'     <Initialization sourceURL={shared} range="0-{r.init_size - 1}"/>'
+    for number, segment in enumerate(r.segments):
+        if number in own:
+            yield f"     <SegmentURL media={quoteattr(f'{quote(p.version)}/{r.id}/{number}.m4s')}/>"
+        else:
+            yield f'     <SegmentURL media={shared} mediaRange="{_range(segment)}"/>'
+    yield "    </SegmentList>"
+
+
+# --- HLS ---------------------------------------------------------------------------------------------------------
+
+
+def hls_multivariant(p: Presentation, *, personal: bool = False) -> str:
+    """Return the multivariant playlist; a personal one leads to personal video playlists and the shared sound."""
+    lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
+    for number, audio in enumerate(p.audios):
+        lines.append(_media_tag(p, audio, first=number == 0, personal=personal))
+    for video in p.videos:
+        lines += [_variant_tag(p, video), f"{quote(p.version)}/{video.id}.m3u8"]
+    return "\n".join(lines) + "\n"
+
+
+def _media_tag(p: Presentation, audio: Rendition, *, first: bool, personal: bool) -> str:
+    assert audio.sound is not None
+    sound, up = audio.sound, f"../../../{quote(p.chapter)}/" if personal else ""
+    language = f'LANGUAGE="{sound.language}",' if sound.language != "und" else ""
+    return (
+        f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{_name(sound)}",{language}AUTOSELECT=YES,'
+        f'DEFAULT={"YES" if first else "NO"},CHANNELS="{sound.channels}",URI="{up}{quote(p.version)}/{audio.id}.m3u8"'
+    )
+
+
+def _variant_tag(p: Presentation, video: Rendition) -> str:
+    assert video.picture is not None
+    picture, audios = video.picture, p.audios
+    peak = video.bandwidth_bps + max((a.bandwidth_bps for a in audios), default=0)
+    average = video.average_bandwidth_bps + max((a.average_bandwidth_bps for a in audios), default=0)
+    codecs = ",".join([video.codecs, *sorted({a.codecs for a in audios})])
+    return (
+        f'#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS="{codecs}",'
+        f"RESOLUTION={picture.width}x{picture.height},FRAME-RATE={float(picture.rate):.3f}"
+        + (',AUDIO="audio"' if audios else "")
+        + ",CLOSED-CAPTIONS=NONE"
+    )
+
+
+def hls_media(p: Presentation, rendition_id: str, *, personal: bool = False) -> str:
+    """Return one rendition's playlist; raises KeyError if the presentation has no such rendition."""
+    r = p.rendition(rendition_id)
+    if r is None:
+        raise KeyError(rendition_id)
+    own = p.personal_segments if personal and r.picture else frozenset()
+    shared = _shared(p, r, 4) if personal else quote(r.file)
+    target = max(round(Fraction(s.duration, r.timescale)) for s in r.segments)
+    lines = [
+        "#EXTM3U",
+        "#EXT-X-VERSION:7",
+        f"#EXT-X-TARGETDURATION:{max(1, target)}",
+        "#EXT-X-PLAYLIST-TYPE:VOD",
+        "#EXT-X-INDEPENDENT-SEGMENTS",
+        f'#EXT-X-MAP:URI="{shared}",BYTERANGE="{r.init_size}@0"',
+    ]
+    for number, segment in enumerate(r.segments):
+        lines.append(f"#EXTINF:{_decimal(Fraction(segment.duration, r.timescale), fixed=True)},")
+        if number in own:
+            lines.append(f"{r.id}/{number}.m4s")
+        else:
+            lines += [f"#EXT-X-BYTERANGE:{segment.size}@{segment.offset}", shared]
+    return "\n".join([*lines, "#EXT-X-ENDLIST"]) + "\n"
+
+
+# --- words both formats share ------------------------------------------------------------------------------------
+
+
+def _shared(p: Presentation, r: Rendition, up: int) -> str:
+    """Return the address of a published file from a manifest that lies `up` folders below the root (0: the chapter's)."""
+    path = f"{quote(p.version)}/{quote(r.file)}"
+    return f"{'../' * up}{quote(p.chapter)}/{path}" if up else path
+
+
+def _range(segment: Segment) -> str:
+    return f"{segment.offset}-{segment.offset + segment.size - 1}"
+
+
+def _rate(rate: Fraction) -> str:
+    return f"{rate.numerator}/{rate.denominator}" if rate.denominator > 1 else str(rate.numerator)
+
+
+def _decimal(seconds: Fraction, *, fixed: bool = False) -> str:
+    """Return seconds with microseconds, rounded half up; trailing zeros only where `fixed`."""
+    micro = int(seconds * 1_000_000 + Fraction(1, 2))
+    text = f"{micro // 1_000_000}.{micro % 1_000_000:06d}"
+    return text if fixed else text.rstrip("0").rstrip(".")
+
+
+def _name(sound: Sound) -> str:
+    """Return the language's own name for people, or its tag; quotes would end an attribute of HLS."""
+    name = NAMES.get(sound.language.split("-")[0], sound.language)
+    return "Original" if name == "und" else name.replace('"', "'")
