@@ -1,0 +1,50 @@
+# make demo: see it run (EXIT=1: check it and stop) · make test: the whole suite · make lint
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: demo test lint browser clean-venv
+
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+EXIT ?=
+# torch alone is looked for here too, because the plain index brings CUDA on Linux; where it cannot be reached, pip warns and goes on
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --build-constraint constraints.txt -c constraints.txt
+
+demo: $(VENV)/demo.stamp
+	$(PY) -m mediaserver.demo $(if $(EXIT),--exit)
+
+test: $(VENV)/test.stamp lint browser
+	$(PY) -m mediaserver setup
+	$(PY) -m pytest
+
+lint: $(VENV)/test.stamp
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+# $CHROMIUM, else Debian's package (root may install it), else Playwright's own; the last line says what to type where none can be had
+browser: $(VENV)/test.stamp
+	@$(PY) tests/chromium.py >/dev/null 2>&1 \
+	|| { [ "$$(id -u)" = 0 ] && grep -qs '^ID=debian' /etc/os-release && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$(cat apt.txt); } \
+	|| $(PY) -m playwright install chromium || true
+	@$(PY) tests/chromium.py
+
+$(VENV)/pip.stamp: bootstrap.py constraints.txt
+	$(PYTHON) bootstrap.py $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt pip
+	@touch $@
+
+$(VENV)/demo.stamp: $(VENV)/pip.stamp pyproject.toml
+	@echo "installing the server and the sample's voice"
+	$(PIP_INSTALL) -e '.[demo]'
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/pip.stamp pyproject.toml
+	@echo "installing the server and everything that the tests need"
+	$(PIP_INSTALL) --no-deps $(if $(TORCH_INDEX),--retries 0 --extra-index-url $(TORCH_INDEX)) torch==2.13.0
+	$(PIP_INSTALL) -e '.[demo,train,test]'
+	@touch $@ $(VENV)/demo.stamp
+
+clean-venv:
+	rm -rf $(VENV)
