@@ -7,10 +7,11 @@ from typing import Any
 
 import ffmpeg
 
-from encoder.model import Grid, Ladder, Master, Rung, Slot
+from encoder.model import Grid, Ladder, Master, Rendition, Rung, Slot
 from encoder.tools import Tools
 
 COLOUR = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "color_range": "tv"}
+TAGGED = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 # One encoder's settings for all of a chapter: closed groups of pictures of exactly one segment.
 CHAPTER_X264 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:ref=3:stitchable=1:sps-id=0"
 # The insert has no B-frames, so decode and presentation times are equal, and a set of parameters of its own.
@@ -151,11 +152,43 @@ def insert_encoder(preset: str, x264_params: str) -> list[str]:
 
 def parameter_sets_command(rung: Rung, grid: Grid, preset: str, x264_params: str, tools: Tools) -> list[str]:
     """Return the command that prints one black picture as Annex B, to read the reserved parameter sets from."""
-    source = f"color=black:s={rung.width}x{rung.height}:r={grid.rate}"
+    source = f"color=black:s={rung.width}x{rung.height}:r={grid.rate},format=yuv420p,{TAGGED},setsar=1"
     return [
         *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-f", "lavfi", "-i", source, "-frames:v", "1"),
         *insert_encoder(preset, x264_params),
         *("-f", "h264", "pipe:1"),
+    ]
+
+
+def insert_command(grid: Grid, renditions: tuple[tuple[Rendition, int], ...], tools: Tools) -> list[str]:
+    """Return the process that encodes one insert for several renditions at once.
+
+    It reads I420 pictures of the first rendition's size on standard input and writes, for each (rendition, descriptor),
+    a fragmented MP4 with one fragment per segment to that descriptor.
+    """
+    top = renditions[0][0].picture
+    assert top is not None
+    size = f"{top.width}x{top.height}"
+    parts, outputs = [], []
+    for i, (rendition, descriptor) in enumerate(renditions):
+        assert rendition.picture is not None and rendition.insert is not None
+        scale = f"scale={rendition.picture.width}:{rendition.picture.height}:flags=bicubic"
+        parts.append(f"[s{i}]{scale},setsar=1[v{i}]")
+        outputs += ["-map", f"[v{i}]", *insert_encoder(rendition.insert.preset, rendition.insert.x264_params)]
+        outputs += ["-flush_packets", "1", "-movflags", FRAGMENTS, "-f", "mp4", f"pipe:{descriptor}"]
+    split = f"[0:v]{TAGGED},split={len(renditions)}" + "".join(f"[s{i}]" for i in range(len(renditions)))
+    return [
+        *(str(tools.ffmpeg), "-hide_banner", "-v", "error"),
+        *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", size, "-r", str(grid.rate), "-i", "pipe:0"),
+        *("-filter_complex", ";".join([split, *parts]), *outputs),
+    ]
+
+
+def frames_command(file: Path, tools: Tools) -> list[str]:
+    """Return the command that prints all pictures of a file as I420."""
+    return [
+        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-i", f"file:{file}"),
+        *("-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p", "pipe:1"),
     ]
 
 

@@ -73,8 +73,8 @@ def _audio_set(p: Presentation, number: int, audio: Rendition, personal: bool) -
         f'  <AdaptationSet id="{number}" contentType="audio" mimeType="audio/mp4" lang={quoteattr(sound.language)}'
         ' segmentAlignment="true" subsegmentAlignment="true" subsegmentStartsWithSAP="1">'
     )
-    yield f'   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="{"main" if number == 1 else "dub"}"/>'
     yield f"   <Label>{escape(_name(sound))}</Label>"
+    yield f'   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="{"main" if number == 1 else "dub"}"/>'
     yield (
         f'   <Representation id="{audio.id}" codecs="{audio.codecs}" audioSamplingRate="{sound.sample_rate_hz}"'
         f' bandwidth="{audio.bandwidth_bps}">'
