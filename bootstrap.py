@@ -30,7 +30,9 @@ PYPI = "https://pypi.org/simple"
 def main(folder: Path) -> None:
     """Leave a working environment in `folder`; do nothing if one is there."""
     if sys.version_info < (3, 11):  # noqa: UP036 - this file must say so before anything else can
-        sys.exit(f"error: Python 3.11 or newer is needed; this is {sys.version.split()[0]}\nhint: make PYTHON=python3.12")
+        sys.exit(
+            f"error: Python 3.11 or newer is needed; this is {sys.version.split()[0]}\nhint: make PYTHON=python3.12"
+        )
     python = folder / "bin" / "python"
     if works(python):
         return
@@ -96,7 +98,9 @@ def pip_settings() -> dict[str, str]:
     parser.read(files, encoding="utf-8")
     found = {}
     for section in ("global", "install"):
-        found.update({key.replace("_", "-"): value for key, value in parser[section].items()} if section in parser else {})
+        found.update(
+            {key.replace("_", "-"): value for key, value in parser[section].items()} if section in parser else {}
+        )
     found.update({key[4:].lower().replace("_", "-"): value for key, value in os.environ.items() if key[:4] == "PIP_"})
     return found
 

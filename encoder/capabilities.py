@@ -1,0 +1,61 @@
+"""What an ffmpeg binary can do, asked of the binary itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from encoder.tools import run_tool
+
+# name here -> the list that ffmpeg prints, and the word in it
+_WORDS = {
+    "x264": ("encoders", "libx264"),
+    "aac": ("encoders", "aac"),
+    "prores": ("decoders", "prores"),
+    "png": ("encoders", "png"),
+    "x265": ("encoders", "libx265"),
+    "svt_av1": ("encoders", "libsvtav1"),
+    "dav1d": ("decoders", "libdav1d"),
+    "zscale": ("filters", "zscale"),
+    "xpsnr": ("filters", "xpsnr"),
+    "libvmaf": ("filters", "libvmaf"),
+}
+NEEDED = ("x264", "aac", "prores")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """True for each encoder, decoder or filter that is compiled in."""
+
+    x264: bool
+    aac: bool
+    prores: bool
+    png: bool
+    x265: bool
+    svt_av1: bool
+    dav1d: bool
+    zscale: bool
+    xpsnr: bool
+    libvmaf: bool
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of those without which no chapter can be made."""
+        return tuple(name for name in NEEDED if not getattr(self, name))
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Names of all that are not there."""
+        return tuple(field.name for field in fields(self) if not getattr(self, field.name))
+
+
+def probe_capabilities(ffmpeg: Path) -> Capabilities:
+    """Ask `ffmpeg`; raises ToolMissing or ToolFailed if it does not run."""
+    lists = {kind: _names(ffmpeg, kind) for kind in ("encoders", "decoders", "filters")}
+    return Capabilities(**{name: word in lists[kind] for name, (kind, word) in _WORDS.items()})
+
+
+def _names(ffmpeg: Path, kind: str) -> frozenset[str]:
+    """Return the second word of every line of `ffmpeg -encoders` and its like."""
+    output = run_tool((str(ffmpeg), "-hide_banner", f"-{kind}"), timeout_s=30).decode("utf-8", "replace")
+    return frozenset(words[1] for line in output.splitlines() if len(words := line.split()) > 1)
