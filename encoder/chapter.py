@@ -11,7 +11,10 @@ from encoder.errors import BadChapterName, ReservedChapterName, SameChapterTwice
 
 MASTER_SUFFIXES = frozenset({".mov", ".mp4", ".mkv", ".mxf", ".webm"})
 RESERVED = frozenset(
-    "s consent sessions editor add-video video trust verify avatar healthz readyz version metrics api assets watch you".split()
+    {
+        *("s", "consent", "sessions", "editor", "add-video", "video", "trust", "verify", "avatar", "healthz"),
+        *("readyz", "version", "metrics", "api", "assets", "watch", "you"),
+    }
 )
 _SEPARATORS = re.compile(r"[\s'\"`\u2018\u2019\u201c\u201d\u00ab\u00bb]+")
 _VALID = re.compile(r"[\w-][\w.-]{0,79}")

@@ -1,4 +1,4 @@
-"""Pure: what is wanted to the exact arguments of ffmpeg and the packager (docs/decisions/0005-two-parameter-sets.md)."""
+"""Pure: what is wanted to the exact arguments of ffmpeg and the packager (docs/decisions/0005)."""
 
 from __future__ import annotations
 
@@ -171,7 +171,8 @@ def insert_command(grid: Grid, renditions: tuple[tuple[Rendition, int], ...], to
     size = f"{top.width}x{top.height}"
     parts, outputs = [], []
     for i, (rendition, descriptor) in enumerate(renditions):
-        assert rendition.picture is not None and rendition.insert is not None
+        assert rendition.picture is not None
+        assert rendition.insert is not None
         scale = f"scale={rendition.picture.width}:{rendition.picture.height}:flags=bicubic"
         parts.append(f"[s{i}]{scale},setsar=1[v{i}]")
         outputs += ["-map", f"[v{i}]", *insert_encoder(rendition.insert.preset, rendition.insert.x264_params)]

@@ -173,7 +173,7 @@ def hls_media(p: Presentation, rendition_id: str, *, personal: bool = False) -> 
 
 
 def _shared(p: Presentation, r: Rendition, up: int) -> str:
-    """Return the address of a published file from a manifest that lies `up` folders below the root (0: the chapter's)."""
+    """Return the address of a file from a manifest `up` folders below the root (0: from the chapter's own)."""
     path = f"{quote(p.version)}/{quote(r.file)}"
     return f"{'../' * up}{quote(p.chapter)}/{path}" if up else path
 

@@ -6,6 +6,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def read_sidecar(master: Path, grid: Grid) -> Sidecar:
         title=str(said.get("title", master.stem)),
         language=str(said["language"]) if "language" in said else None,
         slots=slots,
-        narrations=tuple((id, file) for id, file in beside if file.is_file()),
+        narrations=tuple((slot_id, file) for slot_id, file in beside if file.is_file()),
     )
 
 
@@ -59,7 +60,7 @@ def parse_slots(path: Path, said: dict[str, Any], grid: Grid) -> tuple[Slot, ...
     if len({slot.id for slot in slots}) < len(slots):
         raise BadSidecar(path, "two slots have the same id.")
     ranges = sorted((grid.touched_by(s.start_s, s.duration_s) for s in slots), key=lambda r: r.start)
-    if any(a.stop > b.start for a, b in zip(ranges, ranges[1:], strict=False)):
+    if any(a.stop > b.start for a, b in pairwise(ranges)):
         raise BadSidecar(path, "two slots touch the same segment of about 2 s; move them apart.")
     return slots
 

@@ -104,7 +104,8 @@ class Child:
 
     def __init__(self, command: tuple[str, ...], process: subprocess.Popen[bytes]) -> None:
         self.command, self.process = command, process
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         self.stdout = process.stdout
         self.stdin = process.stdin
         self._tail = Tail(process.stderr)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +73,7 @@ def encode_insert(frames: Iterable[Frame], presentation: Presentation, slot: Slo
 class _Feeder:
     """Writes pictures to the encoder in a thread, so that fragments can be taken meanwhile."""
 
-    def __init__(self, frames: Iterable[Frame], pipe: BinaryIO, arrived: queue.Queue[Fragment | BaseException | None]):
+    def __init__(self, frames: Iterable[Frame], pipe: IO[bytes], arrived: queue.Queue[Fragment | BaseException | None]):
         self._frames, self._pipe, self._arrived = frames, pipe, arrived
 
     def start(self) -> threading.Thread:
@@ -102,7 +102,7 @@ class _Reader:
 
     def __init__(
         self,
-        pipe: BinaryIO,
+        pipe: IO[bytes],
         rendition: Rendition,
         grid: Grid,
         numbers: range,
@@ -145,7 +145,7 @@ class _Reader:
             raise InsertDoesNotFit(self._rendition.id)
 
 
-def _top_level(pipe: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+def _top_level(pipe: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Yield type and bytes of the boxes of a stream."""
     while len(head := pipe.read(8)) == 8:
         size = int.from_bytes(head[:4], "big")
@@ -167,5 +167,7 @@ def regrid(fragment: bytes, number: int, rendition: Rendition, grid: Grid) -> by
         raise RenderFailed(f"segment {number} of {rendition.id} has {len(samples)} pictures instead of {len(frames)}.")
     ticks = rendition.timescale / grid.rate
     offset = rendition.insert.composition_offset
-    timed = tuple(replace(s, duration=int(ticks), composition_offset=offset, sync=i == 0) for i, s in enumerate(samples))
+    timed = tuple(
+        replace(s, duration=int(ticks), composition_offset=offset, sync=i == 0) for i, s in enumerate(samples)
+    )
     return write_fragment(number + 1, 1, int(frames.start * ticks), timed)
