@@ -1,0 +1,199 @@
+"""The composition root: puts the parts together and serves them until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import resource
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from lipsync.protocols import FaceWorker
+from mediaserver.dashboard import Dashboard, JobListing, NoJobs
+from mediaserver.errors import AddressUnusable, NotSetUp, PortTaken
+from mediaserver.library import Library
+from mediaserver.manners import answer_preflight, manners, refuse_odd_paths
+from mediaserver.ops import AccessLog, Figures, Ops, admin_app
+from mediaserver.problems import answer_problems
+from mediaserver.scenes import Scenes
+from mediaserver.sessions import Sessions
+from mediaserver.settings import Settings
+from mediaserver.streams import Streams
+from mediaserver.viewer import Viewer
+
+SWEEP_S = 20.0
+# Time that answers under way get to finish when the server is told to stop.
+GRACE_S = 10.0
+_LARGEST_BODY_BYTES = 64 * 1024
+FIGURES = web.AppKey("figures", Figures)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the server listens, as it is told to whoever started it; `admin` is None if that port was taken."""
+
+    main: str
+    admin: str | None
+
+
+def build_app(
+    settings: Settings,
+    examiner: FaceWorker,
+    renderer: FaceWorker,
+    *,
+    jobs: JobListing | None = None,
+    scripts: Path | None = None,
+    clock: Callable[[], float] = time.time,
+) -> web.Application:
+    """Return the application of the main address; the two workers stay the caller's to close.
+
+    `scripts` is the node_modules folder with the players' scripts; without it the pages cannot play. `clock` gives
+    seconds since 1970.
+    """
+    library = Library(settings.media)
+    sessions = Sessions(settings, library, examiner, renderer, clock)
+    viewer = Viewer(sessions, settings)
+    figures = Figures()
+    app = web.Application(
+        middlewares=[answer_problems, answer_preflight, refuse_odd_paths, viewer.recogniser()],
+        client_max_size=_LARGEST_BODY_BYTES,
+    )
+    app[FIGURES] = figures
+    parts = (
+        Ops(settings.media.is_dir),
+        Dashboard(settings, jobs or NoJobs(), scripts),
+        viewer,
+        Scenes(sessions, settings),
+        Streams(library),
+    )
+    for part in parts:
+        app.router.add_routes(part.routes())
+    app.on_response_prepare.append(manners(settings.cors_origins))
+    app.on_response_prepare.append(figures.count)
+    app.on_shutdown.append(viewer.close)
+    app.cleanup_ctx.append(_background(sessions))
+    figures.gauge("mediaserver_sessions", "Living sessions.", lambda: len(sessions))
+    figures.gauge("mediaserver_viewers_waiting", "Viewers who wait for a scene.", lambda: sessions.admission.waiting)
+    return app
+
+
+def _background(sessions: Sessions) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Take up the last run's sessions, render and sweep while the application lives, and close the ledger."""
+
+    async def run(_app: web.Application) -> AsyncIterator[None]:
+        await sessions.load()
+        tasks = [asyncio.create_task(sessions.admission.run()), asyncio.create_task(_sweep(sessions))]
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await sessions.close()
+
+    return run
+
+
+async def _sweep(sessions: Sessions) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        try:
+            await sessions.sweep()
+        except Exception:
+            _log.exception("The sweep of expired sessions failed; it is tried again.")
+
+
+def serve(settings: Settings, *, watch: bool, ready: Callable[[Addresses], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; with `watch` the masters in raw/ are encoded, too.
+
+    `ready` is called once, when requests are answered. Raises PortTaken, AddressUnusable.
+    """
+    # A photo must not reach the disk in a core dump either.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    asyncio.run(_serve(settings, watch, ready or (lambda _addresses: None)))
+
+
+async def _serve(settings: Settings, watch: bool, ready: Callable[[Addresses], None]) -> None:
+    from lipsync.worker import WarmWorker  # noqa: PLC0415 - picture code belongs to no import of this module
+
+    async with AsyncExitStack() as stack:
+        listening = _listen(settings.host, settings.port)
+        stack.callback(listening.close)
+        admin = _listen_admin(settings)
+        examiner, renderer = WarmWorker(), WarmWorker()
+        stack.push_async_callback(examiner.close)
+        stack.push_async_callback(renderer.close)
+        jobs = await _jobs(settings, stack) if watch else None
+        app = build_app(settings, examiner, renderer, jobs=jobs, scripts=_scripts())
+        await _start(stack, app, listening)
+        if admin:
+            await _start(stack, admin_app(app[FIGURES]), admin)
+        ready(Addresses(_url(listening), _url(admin) if admin else None))
+        await _told_to_stop()
+
+
+async def _jobs(settings: Settings, stack: AsyncExitStack) -> JobListing:
+    from mediaserver.jobs import Jobs  # noqa: PLC0415 - the engine of the jobs takes a second to import
+
+    jobs = Jobs(settings)
+    await asyncio.to_thread(jobs.start)
+    stack.push_async_callback(asyncio.to_thread, jobs.stop)
+    return jobs
+
+
+def _scripts() -> Path | None:
+    from mediaserver.setup import npm_folder  # noqa: PLC0415 - set-up is composed here and nowhere else
+
+    try:
+        return npm_folder()
+    except NotSetUp as error:
+        _log.warning("%s The pages cannot play films. %s", error, error.hint)
+        return None
+
+
+async def _start(stack: AsyncExitStack, app: web.Application, listening: socket.socket) -> None:
+    runner = web.AppRunner(app, access_log_class=AccessLog, shutdown_timeout=GRACE_S)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, listening, backlog=1024).start()
+
+
+def _listen(host: str, port: int, flag: str = "--port") -> socket.socket:
+    """Return a listening socket; raises PortTaken or AddressUnusable."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=1024)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(host, port, flag) from error
+        raise AddressUnusable(host, port, error.strerror or str(error)) from error
+
+
+def _listen_admin(settings: Settings) -> socket.socket | None:
+    try:
+        return _listen("127.0.0.1", settings.admin_port, "--admin-port")
+    except (PortTaken, AddressUnusable) as error:
+        _log.warning("%s Figures are not served. %s", error, error.hint)
+        return None
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{host}:{port}/"
+
+
+async def _told_to_stop() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    await stop.wait()

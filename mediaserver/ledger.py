@@ -1,0 +1,110 @@
+"""What of the sessions must survive a restart, in SQLite: hashes and times, never a face and never a capability."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mediaserver.vault import private_folder
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS session (
+    id TEXT PRIMARY KEY,              -- SHA-256 of the capability's body
+    created_s INTEGER NOT NULL,
+    used_s INTEGER NOT NULL,
+    consent_sha256 TEXT NOT NULL,     -- the text that was shown and agreed to
+    consent_version TEXT NOT NULL,
+    lang TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pin (
+    session TEXT NOT NULL REFERENCES session ON DELETE CASCADE,
+    chapter TEXT NOT NULL,
+    version TEXT NOT NULL,
+    asked INTEGER NOT NULL DEFAULT 0, -- whether a personal manifest has been asked for
+    PRIMARY KEY (session, chapter)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ready (
+    session TEXT NOT NULL REFERENCES session ON DELETE CASCADE,
+    chapter TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    PRIMARY KEY (session, chapter, slot)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One session; times in whole seconds since 1970."""
+
+    id: str
+    created_s: int
+    used_s: int
+    consent_sha256: str
+    consent_version: str
+    lang: str
+
+
+@dataclass(frozen=True, slots=True)
+class PinRow:
+    session: str
+    chapter: str
+    version: str
+    asked: bool
+
+
+class Ledger:
+    """The rows; every method is one short transaction. For one thread."""
+
+    def __init__(self, state: Path) -> None:
+        path = private_folder(state) / "sessions.sqlite"
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.executescript(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
+            "PRAGMA secure_delete = ON;" + _SCHEMA
+        )
+
+    def close(self) -> None:
+        self._db.close()
+
+    def sessions(self) -> list[SessionRow]:
+        rows = self._db.execute("SELECT id, created_s, used_s, consent_sha256, consent_version, lang FROM session")
+        return [SessionRow(*row) for row in rows]
+
+    def pins(self) -> list[PinRow]:
+        rows = self._db.execute("SELECT session, chapter, version, asked FROM pin")
+        return [PinRow(session, chapter, version, bool(asked)) for session, chapter, version, asked in rows]
+
+    def ready(self) -> set[tuple[str, str, str]]:
+        """Return (session, chapter, slot) of every insert that was finished."""
+        return set(self._db.execute("SELECT session, chapter, slot FROM ready"))
+
+    def add(self, row: SessionRow) -> None:
+        values = (row.id, row.created_s, row.used_s, row.consent_sha256, row.consent_version, row.lang)
+        self._db.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def pin(self, row: PinRow) -> None:
+        values = (row.session, row.chapter, row.version, int(row.asked))
+        self._db.execute("INSERT OR REPLACE INTO pin VALUES (?, ?, ?, ?)", values)
+
+    def mark_ready(self, session: str, chapter: str, slot: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO ready VALUES (?, ?, ?)", (session, chapter, slot))
+
+    def unmark(self, session: str) -> None:
+        """Forget that any insert of the session was ready: its photo has been replaced."""
+        self._db.execute("DELETE FROM ready WHERE session = ?", (session,))
+
+    def touch(self, used_s: Iterable[tuple[str, int]]) -> None:
+        """Note the last use of sessions, as (session, seconds)."""
+        self._db.execute("BEGIN")
+        self._db.executemany("UPDATE session SET used_s = ?2 WHERE id = ?1", used_s)
+        self._db.execute("COMMIT")
+
+    def delete(self, session: str) -> None:
+        """Delete the session's rows and empty the write-ahead log, so that no copy of them stays in a file."""
+        self._db.execute("DELETE FROM session WHERE id = ?", (session,))
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

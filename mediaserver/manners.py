@@ -1,0 +1,77 @@
+"""What every answer carries and no request may carry: CORS, sniffing, frames, and paths that are no addresses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from mediaserver.errors import BadRequest
+from mediaserver.problems import Handler
+
+EXPOSED = "Content-Range, ETag, X-Scene, Retry-After, Accept-Ranges, Content-Length"
+_METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+_REQUEST_HEADERS = (
+    "Range, Content-Type, If-Match, If-None-Match, If-Range, If-Modified-Since, If-Unmodified-Since, Cache-Control, "
+    "Last-Event-ID, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status"
+)
+# Encoded slashes, backslashes and control characters: never part of a name that is published here.
+_ODD = re.compile(r"%(?:2f|5c|[01][0-9a-f]|7f)|\\", re.IGNORECASE)
+_DOTS = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+_OPERATORS = ("/api/jobs", "/editor")
+
+Signal = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
+
+
+@web.middleware
+async def refuse_odd_paths(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse paths that mean something else to somebody else."""
+    path = request.raw_path.partition("?")[0]
+    if _ODD.search(path) or _DOTS.search(path):
+        raise BadRequest("The address holds characters that no address of this server has.")
+    return await handler(request)
+
+
+@web.middleware
+async def answer_preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer OPTIONS for every address; the headers are those of `manners`."""
+    if request.method != "OPTIONS":
+        return await handler(request)
+    headers = {"Allow": _METHODS}
+    if not request.path.startswith(_OPERATORS):
+        headers |= {
+            "Access-Control-Allow-Methods": _METHODS,
+            "Access-Control-Allow-Headers": _REQUEST_HEADERS,
+            "Access-Control-Max-Age": "86400",
+        }
+    return web.Response(status=204, headers=headers)
+
+
+def manners(origins: tuple[str, ...]) -> Signal:
+    """Return the signal that completes the headers of every answer, errors included."""
+
+    async def complete(request: web.Request, response: web.StreamResponse) -> None:
+        headers: Any = response.headers
+        headers["Server"] = "mediaserver"
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "no-referrer"
+        if not request.path.startswith(_OPERATORS):
+            _allow_origin(request, headers, origins)
+
+    return complete
+
+
+def _allow_origin(request: web.Request, headers: Any, origins: tuple[str, ...]) -> None:
+    if "*" in origins:
+        headers["Access-Control-Allow-Origin"] = "*"
+        headers["Timing-Allow-Origin"] = "*"
+        headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    else:
+        headers["Vary"] = "Origin"
+        origin = request.headers.get("Origin")
+        if origin not in origins:
+            return
+        headers["Access-Control-Allow-Origin"] = origin
+    headers["Access-Control-Expose-Headers"] = EXPOSED

@@ -1,0 +1,108 @@
+"""What the people who run the server ask it: health, version, figures; and its access log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from urllib.parse import quote
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+from aiohttp.web import BaseRequest, StreamResponse
+
+from mediaserver import __version__
+from mediaserver.capability import redacted
+from mediaserver.replies import SENT_BYTES
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+class Figures:
+    """Counts what is answered; gauges are asked when the figures are."""
+
+    def __init__(self) -> None:
+        self._answers: Counter[int] = Counter()
+        self._scenes: Counter[str] = Counter()
+        self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._began_s = time.monotonic()
+
+    def gauge(self, name: str, help: str, value: Callable[[], float]) -> None:
+        self._gauges[name] = (help, value)
+
+    async def count(self, _request: web.Request, response: web.StreamResponse) -> None:
+        """Count an answer; a signal of the application."""
+        self._answers[response.status] += 1
+        if scene := response.headers.get("X-Scene"):
+            self._scenes[scene] += 1
+
+    def text(self) -> str:
+        """Return the figures in Prometheus' text form, version 0.0.4."""
+        lines = ["# HELP mediaserver_answers_total Answers by HTTP status.", "# TYPE mediaserver_answers_total counter"]
+        lines += [f'mediaserver_answers_total{{status="{status}"}} {n}' for status, n in sorted(self._answers.items())]
+        lines += [
+            "# HELP mediaserver_scenes_total Late-bound segments by what they were bound to.",
+            "# TYPE mediaserver_scenes_total counter",
+        ]
+        lines += [f'mediaserver_scenes_total{{scene="{scene}"}} {n}' for scene, n in sorted(self._scenes.items())]
+        for name, (meaning, value) in self._gauges.items():
+            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge", f"{name} {value():g}"]
+        lines += [
+            "# HELP mediaserver_uptime_seconds Seconds since the start.",
+            "# TYPE mediaserver_uptime_seconds gauge",
+            f"mediaserver_uptime_seconds {time.monotonic() - self._began_s:.0f}",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+class Ops:
+    """/healthz, /readyz, /version for everybody; /metrics on the admin address."""
+
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        self._ready = ready
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/healthz", self.health),
+            web.get("/readyz", self.readiness),
+            web.get("/version", self.version),
+        ]
+
+    async def health(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response({"status": "ok"}, headers=_NO_STORE)
+
+    async def readiness(self, request: web.Request) -> web.StreamResponse:
+        ready = self._ready()
+        return web.json_response({"ready": ready}, status=200 if ready else 503, headers=_NO_STORE)
+
+    async def version(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response({"name": "mediaserver", "version": __version__}, headers=_NO_STORE)
+
+
+def admin_app(figures: Figures) -> web.Application:
+    """Return the application of the admin address."""
+
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        return web.Response(
+            text=figures.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"} | _NO_STORE
+        )
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    return app
+
+
+class AccessLog(AbstractAccessLogger):
+    """One line an answer; no capability and no query is ever written."""
+
+    def log(self, request: BaseRequest, response: StreamResponse, time: float) -> None:
+        sent = response.get(SENT_BYTES, response.body_length)
+        path = quote(redacted(request.path), safe="/…")
+        self.logger.info(
+            '%s "%s %s" %d %d %.0f ms', request.remote, request.method, path, response.status, sent, time * 1000
+        )
+
+    @property
+    def enabled(self) -> bool:
+        return self.logger.isEnabledFor(logging.INFO)

@@ -1,0 +1,120 @@
+"""What one viewer watches: personal manifests, final from the first second, and segments bound when requested."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from encoder import manifest
+from encoder.model import Slot
+from mediaserver.cmcd import deadline_s, patience_s
+from mediaserver.errors import NotFound, SessionGone
+from mediaserver.library import PRIVATE, Edition
+from mediaserver.ranges import MIME, Representation
+from mediaserver.replies import Slice, fields, send_manifest, send_slice
+from mediaserver.sessions import Session, Sessions
+from mediaserver.settings import Settings
+
+SESSION = web.RequestKey("session", Session)
+
+
+class Scenes:
+    """The addresses below /s/<capability>/<chapter>/."""
+
+    def __init__(self, sessions: Sessions, settings: Settings) -> None:
+        self._sessions, self._settings = sessions, settings
+
+    def routes(self) -> list[web.RouteDef]:
+        chapter = "/s/{capability}/{chapter}"
+        return [
+            web.get(f"{chapter}/stream.mpd", self.dash),
+            web.get(f"{chapter}/master.m3u8", self.hls),
+            web.get(chapter + r"/{version}/{rendition}.m3u8", self.playlist),
+            web.get(chapter + r"/{version}/{rendition}/{number:[0-9]{1,6}}.m4s", self.segment),
+        ]
+
+    async def dash(self, request: web.Request) -> web.StreamResponse:
+        edition = self._asked(request)
+        return await send_manifest(
+            request,
+            edition.manifest("s/stream.mpd", PRIVATE, lambda: manifest.dash(edition.presentation, personal=True)),
+        )
+
+    async def hls(self, request: web.Request) -> web.StreamResponse:
+        edition = self._asked(request)
+        written = edition.manifest(
+            "s/master.m3u8", PRIVATE, lambda: manifest.hls_multivariant(edition.presentation, personal=True)
+        )
+        return await send_manifest(request, written)
+
+    async def playlist(self, request: web.Request) -> web.StreamResponse:
+        edition, rendition = self._asked(request), request.match_info["rendition"]
+        if edition.presentation.rendition(rendition) is None:
+            raise NotFound(f"{rendition}.m3u8")
+        written = edition.manifest(
+            f"s/{rendition}.m3u8",
+            PRIVATE,
+            lambda: manifest.hls_media(edition.presentation, rendition, personal=True),
+        )
+        return await send_manifest(request, written)
+
+    async def segment(self, request: web.Request) -> web.StreamResponse:
+        """Send the insert's fragment if it is there in time, else the chapter's own."""
+        session, edition = request[SESSION], self._edition(request)
+        rendition, number = request.match_info["rendition"], int(request.match_info["number"])
+        slot, own = _chapters_own(edition, rendition, number)
+        settings = self._settings
+        patience = patience_s(deadline_s(request.query, fields(request)), settings.deadline_s, settings.deadline_max_s)
+        if personal := await self._bound(session, edition, slot, (rendition, number), patience):
+            return await _send(request, personal, "personal")
+        return await _send(request, own, "chapter")
+
+    def _edition(self, request: web.Request) -> Edition:
+        names = request.match_info
+        return self._sessions.edition(request[SESSION], names["chapter"], names.get("version"))
+
+    def _asked(self, request: web.Request) -> Edition:
+        edition = self._edition(request)
+        self._sessions.ask(request[SESSION], edition)
+        return edition
+
+    async def _bound(
+        self, session: Session, edition: Edition, slot: Slot, name: tuple[str, int], patience: float
+    ) -> Slice | None:
+        """Wait for the insert's fragment while one is being made; raises SessionGone."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience
+        while True:
+            if session.ended:
+                raise SessionGone
+            change = session.pulse.next()
+            insert = session.inserts.get((edition.presentation.chapter, slot.id))
+            if insert is None or insert.version != edition.presentation.version:
+                return None
+            if fragment := self._sessions.fragment(insert, name):
+                return Slice(fragment.path, 0, fragment.size)
+            left = until - loop.time()
+            if left <= 0 or not self._sessions.admission.queued(insert):
+                return None
+            try:
+                await asyncio.wait_for(change.wait(), left)
+            except TimeoutError:
+                continue
+
+
+def _chapters_own(edition: Edition, rendition: str, number: int) -> tuple[Slot, Slice]:
+    """Return the slot that a segment belongs to and the chapter's bytes of it; raises NotFound outside all slots."""
+    p = edition.presentation
+    found, slot = p.rendition(rendition), p.slot_at(number)
+    if found is None or not found.picture or slot is None or number >= len(found.segments):
+        raise NotFound(f"{rendition}/{number}.m4s")
+    if found.file not in edition.files:
+        raise NotFound(found.file)
+    segment = found.segments[number]
+    return slot, Slice(edition.files[found.file].path, segment.offset, segment.size)
+
+
+async def _send(request: web.Request, piece: Slice, scene: str) -> web.StreamResponse:
+    representation = Representation(piece.size, MIME[".m4s"], PRIVATE)
+    return await send_slice(request, piece, representation, {"X-Scene": scene})

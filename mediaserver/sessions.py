@@ -1,0 +1,252 @@
+"""Sessions: viewers who consented, what they asked for, and how everything of them ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lipsync.errors import PhotoRefused
+from lipsync.protocols import FaceWorker
+from mediaserver.admission import Admission, Scene
+from mediaserver.capability import Seal
+from mediaserver.consent import ConsentText
+from mediaserver.errors import ChapterUnknown, NotFound, SessionGone
+from mediaserver.inserts import Insert, InsertStore, Name, Stored, fragments_of
+from mediaserver.ledger import Ledger, PinRow, SessionRow
+from mediaserver.library import Edition, Library
+from mediaserver.pulse import Pulse
+from mediaserver.settings import Settings
+
+State = Literal["consented", "captured", "ready", "rejected", "failed"]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Session:
+    """One viewer; `face` is in memory only, from the accepted photo to the session's end.
+
+    `pins` names the version of each chapter that the viewer plays, `inserts` is keyed by (chapter, slot).
+    """
+
+    id: str
+    created_s: int
+    used_s: int
+    pulse: Pulse = field(default_factory=Pulse)
+    pins: dict[str, PinRow] = field(default_factory=dict)
+    inserts: dict[tuple[str, str], Insert] = field(default_factory=dict)
+    face: bytes | None = None
+    refused: bool = False
+    ended: bool = False
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def state(self) -> State:
+        states = {insert.state for insert in self.inserts.values()}
+        if "failed" in states:
+            return "failed"
+        if states == {"ready"}:
+            return "ready"
+        if self.face is not None:
+            return "captured"
+        return "rejected" if self.refused else "consented"
+
+
+class Sessions:
+    """All living sessions, in memory and in the ledger; `clock` gives seconds since 1970."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        library: Library,
+        examiner: FaceWorker,
+        renderer: FaceWorker,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        state: Path = settings.state
+        self._library, self._clock = library, clock
+        self._idle_s = settings.session_idle_h * 3600
+        self._max_s = min(settings.session_max_h, settings.consent.retention_h) * 3600
+        self._ledger, self._store = Ledger(state), InsertStore(state)
+        self._seal = Seal.in_folder(state)
+        self.admission = Admission(examiner, renderer, self._store, settings.queue_limit, self._note_ready)
+        self._living: dict[str, Session] = {}
+        self._used: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._living)
+
+    # --- from consent to the end ---
+
+    def begin(self, consent: ConsentText) -> tuple[str, Session]:
+        """Open a session for a viewer who agreed to `consent`; return its capability, which is kept nowhere."""
+        now_s = int(self._clock())
+        capability = self._seal.issue(now_s)
+        session = Session(self._seal.check(capability), now_s, now_s)
+        self._ledger.add(SessionRow(session.id, now_s, now_s, consent.sha256, consent.version, consent.lang))
+        self._living[session.id] = session
+        return capability, session
+
+    async def find(self, capability: str) -> Session:
+        """Return the living session, used now; raises SessionUnknown or SessionGone."""
+        session = self._living.get(self._seal.check(capability))
+        if session is None or session.ended:
+            raise SessionGone
+        if self._expired(session):
+            await self.end(session)
+            raise SessionGone
+        session.used_s = int(self._clock())
+        self._used.add(session.id)
+        return session
+
+    async def take_photo(self, session: Session, photo: bytes) -> None:
+        """Look at the photo; an accepted one replaces the former and everything made of it.
+
+        A refused one changes nothing that was accepted before. Raises what FaceWorker.examine raises, and SessionGone.
+        """
+        try:
+            face = await self.admission.examine(photo)
+        except PhotoRefused:
+            session.refused = True
+            session.pulse.fire()
+            raise
+        async with session.changing:
+            # Without a face, nothing that is asked for from here on is made of the former photo.
+            session.face, session.inserts = None, {}
+            await self.admission.cancel(session.id)
+            await self._store.drop_session(session.id)
+            if session.ended:
+                raise SessionGone
+            self._ledger.unmark(session.id)
+            session.face, session.refused = face, False
+            for pin in session.pins.values():
+                if pin.asked:
+                    self._want(session, self.edition(session, pin.chapter))
+            session.pulse.fire()
+
+    async def end(self, session: Session) -> None:
+        """Delete everything of the session, in memory and on disk; when this returns, nothing of it is left."""
+        session.ended = True
+        session.face = None
+        session.pulse.fire()
+        async with session.changing:
+            await self.admission.cancel(session.id)
+            await self._store.drop_session(session.id)
+            if self._living.pop(session.id, None):
+                self._used.discard(session.id)
+                self._ledger.delete(session.id)
+
+    # --- what a session plays ---
+
+    def edition(self, session: Session, chapter: str, version: str | None = None) -> Edition:
+        """Return the version of the chapter that the session plays: the one it first asked for, while it exists.
+
+        Raises ChapterUnknown; NotFound for any other version.
+        """
+        pin = session.pins.get(chapter)
+        if pin and version in (None, pin.version):
+            try:
+                return self._library.edition(chapter, pin.version)
+            except NotFound:
+                pin = None
+        if pin:
+            raise NotFound(f"{chapter}/{version}")
+        edition = self._library.edition(chapter, version) if version else self._library.current(chapter)
+        self._pin(session, PinRow(session.id, chapter, edition.presentation.version, asked=False))
+        return edition
+
+    def ask(self, session: Session, edition: Edition) -> None:
+        """Note that the personal manifest is asked for: from now on the slots are made as soon as there is a face."""
+        chapter = edition.presentation.chapter
+        if not session.pins[chapter].asked:
+            self._pin(session, PinRow(session.id, chapter, edition.presentation.version, asked=True))
+            self._want(session, edition)
+            session.pulse.fire()
+
+    def fragment(self, insert: Insert, name: Name) -> Stored | None:
+        """Return the file of an insert's segment if it can be served."""
+        return self._store.stored(insert, name) if name in insert.done else None
+
+    def status(self, session: Session) -> dict[str, Any]:
+        """Return what the viewer is told: the state, and every slot asked for."""
+        return {"state": session.state, "slots": [self._slot_status(insert) for insert in session.inserts.values()]}
+
+    # --- background ---
+
+    async def load(self) -> None:
+        """Take up the sessions of the last run: finished inserts play on, faces are gone and are said to be."""
+        self._living = {row.id: Session(row.id, row.created_s, row.used_s) for row in self._ledger.sessions()}
+        for stray in self._store.strays(self._living):
+            await self._store.drop_session(stray)
+        ready = self._ledger.ready()
+        for pin in self._ledger.pins():
+            session = self._living[pin.session]
+            session.pins[pin.chapter] = pin
+            if pin.asked:
+                await self._recover(session, pin, ready)
+        await self.sweep()
+
+    async def sweep(self) -> None:
+        """Delete what has expired, and write down when the others were last used."""
+        for session in [s for s in self._living.values() if s.ended or self._expired(s)]:
+            try:
+                await self.end(session)
+            except OSError:
+                _log.exception("A session's files could not be deleted; this is tried again.")
+        self._ledger.touch([(used, self._living[used].used_s) for used in self._used if used in self._living])
+        self._used.clear()
+
+    async def close(self) -> None:
+        """Write down the last uses and close the ledger."""
+        await self.sweep()
+        self._ledger.close()
+
+    # --- inside ---
+
+    def _expired(self, session: Session) -> bool:
+        now_s = self._clock()
+        return now_s - session.used_s > self._idle_s or now_s - session.created_s > self._max_s
+
+    def _pin(self, session: Session, pin: PinRow) -> None:
+        session.pins[pin.chapter] = pin
+        self._ledger.pin(pin)
+
+    def _want(self, session: Session, edition: Edition) -> None:
+        for insert in _inserts(session, edition):
+            session.inserts[insert.chapter, insert.slot] = insert
+            if session.face is not None:
+                self.admission.add(Scene(insert, session.face, edition.folder))
+
+    async def _recover(self, session: Session, pin: PinRow, ready: set[tuple[str, str, str]]) -> None:
+        try:
+            edition = self._library.edition(pin.chapter, pin.version)
+        except (ChapterUnknown, NotFound):
+            return
+        for insert in _inserts(session, edition):
+            session.inserts[insert.chapter, insert.slot] = insert
+            found = self._store.found(insert)
+            if (session.id, insert.chapter, insert.slot) in ready and found == insert.wanted:
+                insert.done, insert.state = found, "ready"
+            else:
+                await self._store.drop(insert)
+
+    def _note_ready(self, insert: Insert) -> None:
+        self._ledger.mark_ready(insert.session, insert.chapter, insert.slot)
+
+    def _slot_status(self, insert: Insert) -> dict[str, Any]:
+        return {
+            "chapter": insert.chapter,
+            "slot": insert.slot,
+            "state": insert.state,
+            "progress": round(insert.progress, 3),
+            "eta_s": self.admission.eta_s(insert),
+        }
+
+
+def _inserts(session: Session, edition: Edition) -> list[Insert]:
+    p = edition.presentation
+    return [Insert(session.id, p.chapter, p.version, slot.id, fragments_of(p, slot), session.pulse) for slot in p.slots]

@@ -1,0 +1,120 @@
+"""A viewer's own addresses: consent, photo, state, events and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import Any
+
+from aiohttp import web
+
+from mediaserver.consent import ConsentText
+from mediaserver.errors import BadRequest
+from mediaserver.problems import Handler
+from mediaserver.scenes import SESSION
+from mediaserver.sessions import Session, Sessions
+from mediaserver.settings import Settings
+from mediaserver.upload import read_photo
+
+HEARTBEAT_S = 15.0
+_FRESH = {"Cache-Control": "private, no-store"}
+
+
+class Viewer:
+    """GET /consent, POST /sessions, and everything of /s/<capability> but its streams."""
+
+    def __init__(self, sessions: Sessions, settings: Settings) -> None:
+        self._sessions, self._settings = sessions, settings
+        self._consent = ConsentText.of(settings)
+        self._closing = asyncio.Event()
+
+    def routes(self) -> list[web.RouteDef]:
+        own = "/s/{capability}"
+        return [
+            web.get("/consent", self.consent),
+            web.post("/sessions", self.begin),
+            web.get(own, self.state),
+            web.get(own + "/", self.state),
+            web.delete(own, self.end),
+            web.delete(own + "/", self.end),
+            web.put(own + "/photo", self.photo),
+            web.get(own + "/events", self.events, allow_head=False),
+        ]
+
+    def recogniser(self) -> Any:
+        """Return the middleware that lets nothing below /s/ be reached without a living session."""
+
+        @web.middleware
+        async def recognise(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.path.startswith("/s/"):
+                request[SESSION] = await self._sessions.find(request.path.split("/")[2])
+            return await handler(request)
+
+        return recognise
+
+    async def close(self, _app: web.Application) -> None:
+        """Let the open event streams end."""
+        self._closing.set()
+
+    async def consent(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(self._consent.to_json(), headers={"Cache-Control": "no-cache"})
+
+    async def begin(self, request: web.Request) -> web.StreamResponse:
+        """Open a session for whoever agrees to the text as it is now."""
+        self._consent.require(await _json(request))
+        capability, session = self._sessions.begin(self._consent)
+        body = {"session": f"/s/{capability}/", **self._status(session)}
+        return web.json_response(body, status=201, headers=_FRESH | {"Location": f"s/{capability}/"})
+
+    async def state(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(self._status(request[SESSION]), headers=_FRESH)
+
+    async def end(self, request: web.Request) -> web.StreamResponse:
+        await self._sessions.end(request[SESSION])
+        return web.Response(status=204, headers=_FRESH)
+
+    async def photo(self, request: web.Request) -> web.StreamResponse:
+        """Take a photo; the answer is the verdict, not the scene."""
+        session = request[SESSION]
+        with self._sessions.admission.place():
+            photo = await read_photo(request, self._settings.photo_max_bytes)
+            await self._sessions.take_photo(session, photo)
+        return web.json_response({"verdict": "ok", **self._status(session)}, status=202, headers=_FRESH)
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Send the state whenever it changes (server-sent events), and a comment when nothing does."""
+        session = request[SESSION]
+        headers = _FRESH | {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+        stream = web.StreamResponse(headers=headers)
+        await stream.prepare(request)
+        told = ""
+        with suppress(ConnectionError):
+            while not (session.ended or self._closing.is_set()):
+                change, state = session.pulse.next(), json.dumps(self._status(session))
+                await stream.write(b": still here\n\n" if state == told else f"data: {state}\n\n".encode())
+                told = state
+                await self._wait(change)
+            if session.ended:
+                await stream.write(b"event: gone\ndata: {}\n\n")
+            await stream.write_eof()
+        return stream
+
+    async def _wait(self, change: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(event.wait()) for event in (change, self._closing)]
+        try:
+            await asyncio.wait(waits, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _status(self, session: Session) -> dict[str, Any]:
+        return self._sessions.status(session)
+
+
+async def _json(request: web.Request) -> object:
+    try:
+        text = await request.text()
+        return json.loads(text) if text.strip() else {}
+    except (ValueError, LookupError) as error:
+        raise BadRequest("The body is not JSON.") from error
