@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -46,11 +48,10 @@ def _insert_format(rung: Rung, grid: Grid, peak_bps: int, tools: Tools) -> Inser
 
 def _rewrite_init(file: Path, layout: Layout, insert: InsertFormat) -> None:
     """Put the second pair into avcC: the init grows, sidx and everything after it only moves."""
-    old = file.read_bytes()
     new = file.with_suffix(".init")
-    with new.open("wb") as out:
-        out.write(with_parameter_sets(old[: layout.init_size], insert.sps, insert.pps))
-        out.write(old[layout.init_size :])
+    with file.open("rb") as old, new.open("wb") as out:
+        out.write(with_parameter_sets(old.read(layout.init_size), insert.sps, insert.pps))
+        shutil.copyfileobj(old, out, 1 << 20)
     os.replace(new, file)
 
 
@@ -79,8 +80,12 @@ def _peak_bps(layout: Layout) -> int:
     return max(-(-8 * s.size * layout.timescale // max(s.duration, whole)) for s in layout.segments)
 
 
-def verify(rendition: Rendition, folder: Path, grid: Grid, tools: Tools) -> None:
-    """Decode a packaged file to its end and compare it with the grid; raises VerificationFailed, ToolFailed.
+def verify(
+    rendition: Rendition, folder: Path, grid: Grid, tools: Tools, cancelled: Callable[[], bool] | None = None
+) -> None:
+    """Decode a packaged file to its end and compare it with the grid.
+
+    Raises VerificationFailed, ToolFailed, ToolCancelled.
 
     Decoding matters: ffmpeg can end with status 0 and leave a file that is cut.
     """
@@ -88,7 +93,7 @@ def verify(rendition: Rendition, folder: Path, grid: Grid, tools: Tools) -> None
     if rendition.picture:
         _verify_grid(rendition, file, grid)
     progress: list[str] = []
-    run_tool(decode_command(file, tools), on_line=progress.append)
+    run_tool(decode_command(file, tools), on_line=progress.append, cancelled=cancelled)
     if rendition.picture:
         frames = next((line[6:] for line in reversed(progress) if line.startswith("frame=")), "0")
         if int(frames) != grid.frames:
