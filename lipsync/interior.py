@@ -1,0 +1,153 @@
+"""What lies behind the lips: dark cavity, upper teeth fixed to the skull, tongue and lower teeth that sink with the jaw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lipsync.face import Face
+from lipsync.movement import JAW_DROP, Floats, Lips, MouthFrame, fall
+
+UPPER_WIDTHS = (0.128, 0.098, 0.1, 0.082, 0.066, 0.06)
+UPPER_EDGES = (0.0, -0.010, -0.003, -0.014, -0.022, -0.03)
+UPPER_HEIGHTS = (0.165, 0.15, 0.16, 0.135, 0.12, 0.11)
+LOWER_WIDTHS = (0.082, 0.086, 0.09, 0.082, 0.07, 0.06)
+LOWER_EDGES = (0.0, 0.002, 0.004, 0.012, 0.02, 0.03)
+LOWER_HEIGHTS = (0.12, 0.12, 0.13, 0.11, 0.1, 0.1)
+"""Teeth from the middle to one side, in pupil distances (63 mm): visible width, place of the free edge, height."""
+
+UPPER_EDGE = 0.034
+"""Free edge of the upper incisors below the line of the closed lips."""
+OVERBITE = 0.022
+SUPERSAMPLING = 3
+TOOTH = np.array([166, 194, 210], np.float32)
+GUM = np.array([92, 88, 152], np.float32)
+TONGUE = np.array([88, 84, 150], np.float32)
+CAVITY = np.array([22, 15, 34], np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interior:
+    """Pictures of one face's box (h, w): colour (h, w, 3) premultiplied by its cover (h, w, 1), both 0..1 * 255."""
+
+    back: Floats
+    tongue: Floats
+    lower: Floats
+    upper: Floats
+    jaw: Floats
+    unit: float
+
+    @classmethod
+    def of(cls, face: Face, frame: MouthFrame, lips: Lips, pixels: Floats) -> Interior:
+        """Paint for the box whose pixel centres are `pixels` (h, w, 2), in the picture's coordinates."""
+        height, width = pixels.shape[:2]
+        fine = cv2.resize(pixels, (width * SUPERSAMPLING, height * SUPERSAMPLING), interpolation=cv2.INTER_LINEAR)
+        places = frame.inside(fine)
+        x, y = places[..., 0], places[..., 1] - np.float32(lips.rest[len(lips.rest) // 2])
+        size = float(np.clip(lips.half_width / 0.42, 0.85, 1.2))
+        light = _light(face)
+
+        def small(layer: Floats) -> Floats:
+            return np.asarray(cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+
+        return cls(
+            back=small(_cavity(x, y, light)),
+            tongue=small(_tongue(x, y, light)),
+            lower=small(_lower_teeth(x / size, y, light)),
+            upper=small(_upper_teeth(x / size, y, light)),
+            jaw=frame.vectors(np.array([[0.0, JAW_DROP]], np.float32))[0],
+            unit=frame.unit,
+        )
+
+    def paint(self, opening: Floats, open_: float, rows: slice, columns: slice) -> Floats:
+        """Return the mouth's inside (h, w, 3) in that part of the box; `opening` (h, w) is its cover there, 0..1."""
+        picture = self.back[rows, columns].copy()
+        for layer, share in ((self.tongue, 0.92), (self.lower, 1.0), (self.upper, 0.0)):
+            part = self._sunk(layer, share * open_, rows, columns)
+            picture *= 1 - part[..., 3:] / 255
+            picture += part[..., :3]
+        return picture * self._shade(opening, picture.shape[:2])[..., None]
+
+    def _sunk(self, layer: Floats, share: float, rows: slice, columns: slice) -> Floats:
+        if share <= 0:
+            return layer[rows, columns]
+        dx, dy = share * self.jaw
+        shift = np.array([[1, 0, dx - columns.start], [0, 1, dy - rows.start]])
+        size = (columns.stop - columns.start, rows.stop - rows.start)
+        return np.asarray(cv2.warpAffine(layer, shift, size, flags=cv2.INTER_LINEAR), np.float32)
+
+    def _shade(self, opening: Floats, shape: tuple[int, ...]) -> Floats:
+        """Light falls in through the opening: less under the upper lip, near the edges and through a narrow gap."""
+        sigma = 0.045 * self.unit
+        down = self.jaw / np.linalg.norm(self.jaw) * 0.035 * self.unit
+        shift = np.array([[1, 0, down[0]], [0, 1, down[1]]])
+        lit = cv2.GaussianBlur(cv2.warpAffine(opening, shift, (shape[1], shape[0])), (0, 0), sigma)
+        return np.asarray(0.22 + 0.92 * np.minimum(1, 1.1 * lit) ** 1.3, np.float32)
+
+
+def _light(face: Face) -> Floats:
+    """Return the colour gain (3,) of the photo's light, from the brighter skin of the face; about 1 in a bright photo."""
+    low, high = face.landmarks[:468, :2].min(axis=0), face.landmarks[:468, :2].max(axis=0)
+    x0, y0 = np.maximum(low, 0).astype(int)
+    x1, y1 = high.astype(int)
+    skin = cv2.resize(face.picture[y0:y1, x0:x1], (48, 48), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
+    luma = skin @ np.array([0.0722, 0.7152, 0.2126], np.float32)
+    bright = skin[luma >= np.percentile(luma, 80)].mean(axis=0)
+    level = np.clip(0.45 + 0.55 * float(np.percentile(luma, 80)) / 165, 0.45, 1.08)
+    cast = bright / bright.mean() / np.array([0.83, 0.97, 1.2], np.float32)
+    return (level * np.clip(cast, 0.8, 1.2) ** 0.4).astype(np.float32)
+
+
+def _covered(colour: Floats, cover: Floats) -> Floats:
+    """Join colour (h, w, 3) and cover (h, w) to a premultiplied layer (h, w, 4)."""
+    return np.dstack([colour * cover[..., None], 255 * cover]).astype(np.float32)
+
+
+def _cavity(x: Floats, y: Floats, light: Floats) -> Floats:
+    depth = 0.6 + 0.7 * (1 - fall(y, 0.0, 0.35)) * fall(abs(x), 0.1, 0.4)
+    return (CAVITY * light * depth[..., None]).astype(np.float32)
+
+
+def _tongue(x: Floats, y: Floats, light: Floats) -> Floats:
+    """A soft mound behind the lower teeth, darker towards the throat, with its furrow."""
+    top = -0.075 + 0.9 * x * x
+    cover = (1 - fall(y, top - 0.03, top + 0.06)) * fall(abs(x), 0.18, 0.3)
+    shade = 0.42 + 0.55 * (1 - fall(y, top, top + 0.13)) - 0.1 * np.exp(-((x / 0.025) ** 2))
+    return _covered(TONGUE * light * shade[..., None], cover)
+
+
+def _upper_teeth(x: Floats, y: Floats, light: Floats) -> Floats:
+    return _teeth(x, y - UPPER_EDGE, light, UPPER_WIDTHS, UPPER_EDGES, UPPER_HEIGHTS)
+
+
+def _lower_teeth(x: Floats, y: Floats, light: Floats) -> Floats:
+    rising = -(y - (UPPER_EDGE - OVERBITE))
+    teeth = _teeth(x, rising, light, LOWER_WIDTHS, tuple(-e for e in LOWER_EDGES), LOWER_HEIGHTS)
+    teeth[..., :3] *= 0.78
+    return teeth
+
+
+def _teeth(
+    x: Floats, y: Floats, light: Floats, widths: tuple[float, ...], edges: tuple[float, ...], heights: tuple[float, ...]
+) -> Floats:
+    """Paint a row whose free edges point to +y, at `edges`; gums above it."""
+    side = abs(x)
+    borders = np.concatenate([[0], np.cumsum(widths)]).astype(np.float32)
+    number = np.clip(np.searchsorted(borders, side, side="right") - 1, 0, len(widths) - 1)
+    width, edge, height = (np.array(values, np.float32)[number] for values in (widths, edges, heights))
+    across = 2 * (side - borders[number]) / width - 1
+    outward = np.clip(across, -1, 1)
+    free = edge - 0.018 * abs(outward) ** 5 - 0.006 * np.maximum(outward, 0) ** 2
+    neck = edge - height + 0.035 * outward**2
+    soft = 0.008
+    body = fall(y, free - soft, free + soft)
+    gum = fall(y, neck - soft, neck + soft)
+    gap = fall((1 - abs(across)) * width / 2, 0.0005, 0.006)
+    round_ = 1 - 0.22 * outward**4 - 0.05 * outward
+    upright = 0.90 + 0.12 * fall(edge - y, 0.03, height) - 0.08 * fall(edge - y, 0.0, 0.03)
+    far = 0.12 + 0.88 * fall(side, 0.06, 0.43)
+    tooth = TOOTH * light * (round_ * upright * (1 - 0.38 * gap))[..., None]
+    colour = (tooth * (1 - gum[..., None]) + GUM * light * gum[..., None]) * far[..., None]
+    return _covered(colour, body * fall(side, float(borders[-1]) - 0.04, float(borders[-1])))

@@ -1,0 +1,227 @@
+"""A face and a mouth's state -> a picture: the photo's own pixels moved, and behind the lips a real mouth."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lipsync.face import Face
+from lipsync.interior import Interior
+from lipsync.movement import MOVES, Floats, Lips, MouthFrame, Side
+from lipsync.photo import Pixels
+
+PARAMETERS = ("open", "spread", "press", "teeth")
+"""A mouth's state: jaw 0..1, corners -1 (round) .. 1 (wide), lips pressed 0..1, lips apart over closed teeth 0..1."""
+
+CELLS_PER_UNIT = 40
+STEPS = 200
+"""States are told apart in steps of 1 / STEPS."""
+KEPT = 48
+FEATHER = 0.007
+"""Softness of the edge of the lips, in pupil distances."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of the picture in whole pixels."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.y, self.y + self.h)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.x, self.x + self.w)
+
+
+class Layer:
+    """One side of the lips: its part of the box, and its fields on a coarse grid there, in pixels."""
+
+    def __init__(self, side: Side, box: Box, picture: Pixels, frame: MouthFrame, lips: Lips) -> None:
+        self.box = box
+        cell = frame.unit / CELLS_PER_UNIT
+        columns, rows = max(2, round(box.w / cell)), max(2, round(box.h / cell))
+        self._step = np.array([box.w / columns, box.h / rows], np.float32)
+        across, down = np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32))
+        self._grid = np.stack([across, down], axis=-1)
+        centres = (self._grid + np.float32(0.5)) * self._step + np.array([box.x - 0.5, box.y - 0.5], np.float32)
+        places = frame.inside(centres)
+        self._fields = {
+            move: frame.vectors(np.stack(lips.field(move, side, places[..., 0], places[..., 1]), axis=-1)) / self._step
+            for move in ("closed", *MOVES)
+        }
+        self._fade = self._edge_fade(picture)
+        x, y = np.meshgrid(np.arange(box.w, dtype=np.float32), np.arange(box.h, dtype=np.float32))
+        self._x, self._y = x + box.x, y + box.y
+
+    def _edge_fade(self, picture: Pixels) -> Floats:
+        """0 at a border inside the picture, 1 from four cells inward: whatever is left of a field ends there."""
+        height, width = picture.shape[:2]
+        rows, columns = self._grid.shape[:2]
+        x, y, far = self._grid[..., 0], self._grid[..., 1], np.float32(4)
+        near = [
+            x if self.box.x > 0 else far,
+            y if self.box.y > 0 else far,
+            columns - 1 - x if self.box.x + self.box.w < width else far,
+            rows - 1 - y if self.box.y + self.box.h < height else far,
+        ]
+        nearest = np.minimum.reduce(np.broadcast_arrays(*near, x + far))
+        return np.clip(nearest / far, 0, 1)[..., None].astype(np.float32)
+
+    def warp(self, picture: Pixels, weights: dict[str, float]) -> Pixels:
+        """Return this layer's box with every pixel moved; the inverse of the field is found by fixed-point steps."""
+        forward = sum((w * self._fields[move] for move, w in weights.items() if w), np.zeros_like(self._grid))
+        forward = forward * self._fade
+        back = forward
+        for _ in range(4):
+            at = self._grid - back
+            back = cv2.remap(forward, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        fine = cv2.resize(back * self._step, (self.box.w, self.box.h), interpolation=cv2.INTER_LINEAR)
+        moved = cv2.remap(
+            picture, self._x - fine[..., 0], self._y - fine[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+        return np.asarray(moved, np.uint8)
+
+
+class Renderer:
+    """One face, ready to speak. `box` is the part of its picture that ever changes."""
+
+    def __init__(self, face: Face) -> None:
+        self.face = face
+        self._frame = frame = MouthFrame.of(face.landmarks)
+        self._lips = lips = Lips.of(face, frame)
+        x0, y0, x1, y1 = -1.15, lips.nose - 0.15, 1.15, lips.chin + 0.7
+        self.box = _box(face, frame, (x0, y0, x1, y1))
+        above = _box(face, frame, (x0, y0, x1, float(lips.lower.max()) + 0.4))
+        self._upper = Layer("upper", above, face.picture, frame, lips)
+        self._lower = Layer("lower", self.box, face.picture, frame, lips)
+        self._mouth = _box(face, frame, (lips.x[0] - 0.15, float(lips.rest.min()) - 0.2, lips.x[-1] + 0.15, float(lips.rest.max()) + 0.42))
+        self._edges = {move: self._edge_steps(move) for move in ("closed", *MOVES)}
+        self._interior = Interior.of(face, frame, lips, _centres(self._mouth))
+        self._kept: OrderedDict[tuple[int, ...], Pixels] = OrderedDict()
+
+    def _edge_steps(self, move: str) -> Floats:
+        """Return the steps (2, COLUMNS, 2) of the inner edges, upper and lower, in the mouth's frame."""
+        lips = self._lips
+        both = (lips.field(move, "upper", lips.x, lips.upper), lips.field(move, "lower", lips.x, lips.lower))
+        return np.stack([np.stack(step, axis=-1) for step in both])
+
+    def frame(self, state: Sequence[float]) -> Pixels:
+        """Return the whole picture with the mouth in `state` (PARAMETERS)."""
+        picture = self.face.picture.copy()
+        picture[self.box.rows, self.box.columns] = self.patch(state)
+        return picture
+
+    def patch(self, state: Sequence[float]) -> Pixels:
+        """Return the pixels of `box` with the mouth in `state`; equal states are rendered once. Do not write to it."""
+        key = tuple(round(float(value) * STEPS) for value in state)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        patch = self._render(moves_of([value / STEPS for value in key]))
+        patch.flags.writeable = False
+        self._kept[key] = patch
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return patch
+
+    def _render(self, weights: dict[str, float]) -> Pixels:
+        still = not any(weights.values())
+        if still and not self._lips.parted:
+            return self.face.picture[self.box.rows, self.box.columns].copy()
+        weights = {"closed": 1.0, **weights}
+        edges = np.stack([np.stack([self._lips.x, edge], axis=-1) for edge in (self._lips.upper, self._lips.lower)])
+        edges = edges + sum(w * self._edges[move] for move, w in weights.items())
+        patch = self._lower.warp(self.face.picture, weights)
+        self._join(patch, self._upper.warp(self.face.picture, weights), edges)
+        self._contact(patch, edges, weights)
+        self._open(patch, edges, weights["open"])
+        return patch
+
+    def _join(self, patch: Pixels, upper: Pixels, edges: Floats) -> None:
+        """Lay the upper side over the lower one, down to the middle between the two edges."""
+        box = self._upper.box
+        middle = edges.mean(axis=0)
+        far = np.array([[-9, middle[0, 1]], *middle, [9, middle[-1, 1]], [9, -9], [-9, -9]], np.float32)
+        cover = self._polygon(far, box)
+        part = patch[box.y - self.box.y :, box.x - self.box.x :][: box.h, : box.w]
+        part[:] = cv2.blendLinear(upper, np.ascontiguousarray(part), cover, 1 - cover)
+
+    def _contact(self, patch: Pixels, edges: Floats, weights: dict[str, float]) -> None:
+        """Darken the line where lips touch that did not touch so in the photo: pressed, or parted there."""
+        overlap = edges[0, :, 1] - edges[1, :, 1]
+        strength = min(1.0, self._lips.parted / 0.04) if self._lips.parted else min(1.0, 1.5 * weights["press"])
+        touching = np.clip(overlap / 0.01 + 1, 0, 1) * strength
+        if touching.max() <= 0:
+            return
+        box, unit = self._mouth, self._frame.unit
+        line = np.zeros((box.h, box.w), np.float32)
+        points = np.round((self._frame.outside(edges.mean(axis=0)) - [box.x, box.y]) * 16).astype(np.int32)
+        for a, b, strong in zip(points[1:-2], points[2:-1], touching[1:-2], strict=True):
+            cv2.line(line, a.tolist(), b.tolist(), float(strong), max(1, round(0.01 * unit)), cv2.LINE_AA, 4)
+        dark = 1 - 0.45 * np.minimum(1, 1.4 * cv2.GaussianBlur(line, (0, 0), max(0.6, 0.009 * unit)))
+        part = patch[box.y - self.box.y :, box.x - self.box.x :][: box.h, : box.w]
+        part[:] = (part * dark[..., None] + 0.5).astype(np.uint8)
+
+    def _open(self, patch: Pixels, edges: Floats, open_: float) -> None:
+        """Paint the mouth's inside between the edges."""
+        upper, lower = edges
+        if float((lower[:, 1] - upper[:, 1]).max()) < 0.004:
+            return
+        lower = np.column_stack([lower[:, 0], np.maximum(lower[:, 1], upper[:, 1])])
+        box = self._mouth
+        cover = self._polygon(np.concatenate([upper, lower[::-1]]), box)
+        filled = cv2.boundingRect((cover > 0.002).astype(np.uint8))
+        if not filled[2]:
+            return
+        columns, rows = slice(filled[0], filled[0] + filled[2]), slice(filled[1], filled[1] + filled[3])
+        cover = np.ascontiguousarray(cover[rows, columns])
+        inside = self._interior.paint(cover, open_, rows, columns)
+        part = patch[box.y - self.box.y :, box.x - self.box.x :][: box.h, : box.w][rows, columns]
+        blend = cover[..., None]
+        part[:] = np.clip(part * (1 - blend) + inside * blend + 0.5, 0, 255).astype(np.uint8)
+
+    def _polygon(self, points: Floats, box: Box) -> Floats:
+        """Return the cover (h, w) 0..1 of a polygon of the mouth's frame in a box, its edge softened by FEATHER."""
+        pixels = np.round((self._frame.outside(points) - [box.x, box.y]) * 16).astype(np.int32)
+        mask = np.zeros((box.h, box.w), np.uint8)
+        cv2.fillPoly(mask, [pixels], 255, cv2.LINE_AA, 4)
+        soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, FEATHER * self._frame.unit))
+        return np.asarray(soft, np.float32) / np.float32(255)
+
+
+def moves_of(state: Sequence[float]) -> dict[str, float]:
+    """Return the weight of every move; pressed lips are not open."""
+    open_, spread, press, teeth = state
+    shut = 1 - press
+    return {
+        "open": open_ * shut,
+        "wide": max(0.0, spread),
+        "round": max(0.0, -spread),
+        "press": press,
+        "teeth": teeth * shut,
+    }
+
+
+def _box(face: Face, frame: MouthFrame, bounds: tuple[float, ...]) -> Box:
+    """Return the whole pixels round a rectangle of the mouth's frame, inside the picture."""
+    x0, y0, x1, y1 = bounds
+    corners = frame.outside(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32))
+    height, width = face.picture.shape[:2]
+    left, top = np.floor(corners.min(axis=0)).clip(0).astype(int)
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int)
+    return Box(int(left), int(top), int(min(width, right) - left), int(min(height, bottom) - top))
+
+
+def _centres(box: Box) -> Floats:
+    x, y = np.meshgrid(np.arange(box.w, dtype=np.float32), np.arange(box.h, dtype=np.float32))
+    return np.stack([x + box.x, y + box.y], axis=-1)
