@@ -46,7 +46,7 @@ def check_alone(master: Path, others: Iterable[Path]) -> None:
     """
     own = chapter_id(master).casefold()
     for other in others:
-        if other != master and is_master(other) and _folded(other) == own and _age(other) < _age(master):
+        if other != master and is_master(other) and _folded(other) == own and _is_older(other, master):
             raise SameChapterTwice(master, other, chapter_id(master))
 
 
@@ -57,5 +57,9 @@ def _folded(master: Path) -> str | None:
         return None
 
 
-def _age(path: Path) -> tuple[int, str]:
-    return path.stat().st_mtime_ns, path.name
+def _is_older(path: Path, than: Path) -> bool:
+    """A file that vanishes meanwhile is nobody's rival."""
+    try:
+        return (path.stat().st_mtime_ns, path.name) < (than.stat().st_mtime_ns, than.name)
+    except OSError:
+        return False

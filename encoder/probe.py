@@ -23,7 +23,21 @@ def probe(path: Path, tools: Tools) -> Master:
         said = run_tool(command(path, tools), timeout_s=120)
     except ToolFailed as failure:
         raise _refusal(path, failure) from failure
-    return master_of(path, json.loads(said), path.stat().st_size)
+    answer = json.loads(said)
+    master = master_of(path, answer, path.stat().st_size)
+    _check_end(path, answer, tools)
+    return master
+
+
+def _check_end(path: Path, said: dict[str, Any], tools: Tools) -> None:
+    """Find out in milliseconds what would else fail after a long encode: an index in front, and pictures cut off."""
+    video = next(s for s in said["streams"] if _is_picture(s))
+    if int(video.get("nb_frames", 0)) < 1:
+        return
+    last_s = float(video.get("start_time", 0)) + float(video.get("duration", 0)) - 1
+    ask = ("-v", "quiet", "-select_streams", f"{video['index']}", "-show_entries", "packet=size", "-of", "csv=p=0")
+    if not run_tool((str(tools.ffprobe), *ask, "-read_intervals", f"{max(0, last_s):.3f}%", "-i", f"file:{path}")):
+        raise MasterTruncated(path, "its last second is missing.")
 
 
 def command(path: Path, tools: Tools) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ def publish(chapter_folder: Path, version: str) -> Path:
         _fsync(part)
         part.rename(final)
         _fsync(chapter_folder)
+    shutil.rmtree(part, ignore_errors=True)
     _point(chapter_folder, version)
     return final
 

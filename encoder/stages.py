@@ -11,7 +11,7 @@ from pathlib import Path
 from encoder import package, publish
 from encoder.chapter import chapter_id, check_alone
 from encoder.commands import encode_command
-from encoder.errors import BadSidecar, MasterMissing, SameChapterTwice, VerificationFailed
+from encoder.errors import BadSidecar, MasterMissing, MasterTruncated, SameChapterTwice, VerificationFailed
 from encoder.ladder import ladder_for
 from encoder.model import Ladder, Master, Presentation, Slot
 from encoder.probe import probe
@@ -96,8 +96,12 @@ def _version(path: Path, sidecar: Sidecar) -> str:
 
 def is_published(plan: Plan, media: Path) -> bool:
     """Say whether exactly this version is the current one already."""
-    chapter = media / plan.chapter
-    return publish.current_version(chapter) == plan.version and (chapter / plan.version).is_dir()
+    return publish.current_version(media / plan.chapter) == plan.version and is_finished(plan, media)
+
+
+def is_finished(plan: Plan, media: Path) -> bool:
+    """Say whether exactly this version lies complete on disk, current or superseded."""
+    return (media / plan.chapter / plan.version).is_dir()
 
 
 def encode(
@@ -105,11 +109,11 @@ def encode(
     media: Path,
     tools: Tools,
     on_progress: Callable[[Progress], None] = lambda _: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    cancelled: Callable[[], bool] | None = None,
 ) -> None:
     """Decode the master once and encode all of it; what an interrupted run left is thrown away.
 
-    Raises ToolFailed, ToolCancelled.
+    Raises MasterTruncated if fewer frames come than the container claims, ToolFailed, ToolCancelled.
     """
     folder = plan.folder(media)
     shutil.rmtree(folder, ignore_errors=True)
@@ -119,6 +123,10 @@ def encode(
     run_tool(
         encode_command(plan.master, plan.ladder, plan.slots, work, tools), on_line=reader.line, cancelled=cancelled
     )
+    if reader.frames < plan.ladder.grid.frames:
+        raise MasterTruncated(
+            plan.master.path, f"only {reader.frames} of {plan.ladder.grid.frames} pictures are in it."
+        )
 
 
 class _ProgressReader:
@@ -126,15 +134,16 @@ class _ProgressReader:
 
     def __init__(self, of_frames: int, on_progress: Callable[[Progress], None]) -> None:
         self._of_frames, self._on_progress = of_frames, on_progress
+        self.frames = 0
         self._block: dict[str, str] = {}
 
     def line(self, line: str) -> None:
         key, _, value = line.partition("=")
         self._block[key] = value.strip()
         if key == "progress":
-            frames = _number(self._block.get("frame"))
+            self.frames = int(_number(self._block.get("frame")))
             self._on_progress(
-                Progress(min(int(frames), self._of_frames), self._of_frames, _number(self._block.get("fps")))
+                Progress(min(self.frames, self._of_frames), self._of_frames, _number(self._block.get("fps")))
             )
 
 
@@ -170,12 +179,15 @@ def _keep(source: Path, target: Path) -> None:
         source.rename(target)
 
 
-def verify(plan: Plan, media: Path, tools: Tools) -> None:
-    """Check everything that will be served, and what inserts are made from; raises VerificationFailed, ToolFailed."""
+def verify(plan: Plan, media: Path, tools: Tools, cancelled: Callable[[], bool] | None = None) -> None:
+    """Check everything that will be served, and what inserts are made from.
+
+    Raises VerificationFailed, ToolFailed, ToolCancelled.
+    """
     folder = plan.folder(media)
     presentation = Presentation.load(folder)
     for rendition in presentation.renditions:
-        package.verify(rendition, folder, presentation.grid, tools)
+        package.verify(rendition, folder, presentation.grid, tools, cancelled)
     for slot in presentation.slots:
         for name in (slot.mezzanine, slot.narration):
             if not (folder / name).is_file():
