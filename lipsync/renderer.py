@@ -14,9 +14,6 @@ from lipsync.interior import Interior
 from lipsync.movement import MOVES, Floats, Lips, MouthFrame, Side
 from lipsync.photo import Pixels
 
-PARAMETERS = ("open", "spread", "press", "teeth")
-"""A mouth's state: jaw 0..1, corners -1 (round) .. 1 (wide), lips pressed 0..1, lips apart over closed teeth 0..1."""
-
 CELLS_PER_UNIT = 40
 STEPS = 200
 """States are told apart in steps of 1 / STEPS."""
@@ -116,7 +113,7 @@ class Renderer:
         return np.stack([np.stack(step, axis=-1) for step in both])
 
     def frame(self, state: Sequence[float]) -> Pixels:
-        """Return the whole picture with the mouth in `state` (PARAMETERS)."""
+        """Return the whole picture with the mouth in `state` (narration.PARAMETERS)."""
         picture = self.face.picture.copy()
         picture[self.box.rows, self.box.columns] = self.patch(state)
         return picture

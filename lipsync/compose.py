@@ -1,0 +1,184 @@
+"""A speaking face laid into a chapter's picture: placement, soft edge, colour, label; only its rectangle is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from encoder.model import Placement
+from lipsync.errors import RenderFailed
+from lipsync.face import CHIN, FOREHEAD, Face
+from lipsync.label import Label
+from lipsync.movement import Floats
+from lipsync.photo import Pixels
+from lipsync.renderer import Box, Renderer
+
+Frame = NDArray[np.uint8]
+"""An I420 picture (height * 3 // 2, width), BT.709, limited range."""
+
+FEATHER = 0.16
+"""Width of the soft edge, as a share of half the rectangle."""
+ROUNDNESS = 3.2
+"""Exponent of the superellipse: 2 is an ellipse, more is squarer."""
+MATCH, MATCH_LIMIT = 0.3, 0.12
+"""How much of the way to the scene's light and colour the face goes, and how far at most."""
+SMALLEST_PX = 64
+
+TO_YUV = np.array(
+    [
+        [0.0722 * 219 / 255, 0.7152 * 219 / 255, 0.2126 * 219 / 255, 16],
+        [0.5 * 224 / 255, -0.7152 / 1.8556 * 224 / 255, -0.2126 / 1.8556 * 224 / 255, 128],
+        [-0.0722 / 1.5748 * 224 / 255, -0.7152 / 1.5748 * 224 / 255, 0.5 * 224 / 255, 128],
+    ],
+    np.float32,
+)
+"""Blue, green, red in full range to Y, Cb, Cr in limited range (ITU-R BT.709-6, items 3.2 to 3.5)."""
+
+
+def planes_of(picture: Pixels) -> tuple[Pixels, Pixels, Pixels]:
+    """Return Y (h, w), Cb and Cr (h/2, w/2) of a BGR picture with even sides."""
+    luma, blue, red = cv2.split(cv2.transform(picture, TO_YUV))
+    half = (picture.shape[1] // 2, picture.shape[0] // 2)
+    return (
+        np.asarray(luma, np.uint8),
+        np.asarray(cv2.resize(blue, half, interpolation=cv2.INTER_AREA), np.uint8),
+        np.asarray(cv2.resize(red, half, interpolation=cv2.INTER_AREA), np.uint8),
+    )
+
+
+def views_of(frame: Frame) -> tuple[Frame, Frame, Frame]:
+    """Return the three planes of an I420 frame as views."""
+    lines, width = frame.shape[0] * 2 // 3, frame.shape[1]
+    chroma = frame[lines:].reshape(2, lines // 2, width // 2)
+    return frame[:lines], chroma[0], chroma[1]
+
+
+def rectangle_of(placement: Placement, width: int, height: int) -> Box:
+    """Return the even pixels that lie wholly inside a placement; raises RenderFailed if they are too few."""
+    x0, y0 = _even_up(placement.x * width), _even_up(placement.y * height)
+    x1, y1 = _even_down((placement.x + placement.w) * width), _even_down((placement.y + placement.h) * height)
+    x0, y0, x1, y1 = max(0, x0), max(0, y0), min(x1, width), min(y1, height)
+    if x1 - x0 < SMALLEST_PX or y1 - y0 < SMALLEST_PX:
+        raise RenderFailed(f"the slot's rectangle is smaller than {SMALLEST_PX} pixels")
+    return Box(x0, y0, x1 - x0, y1 - y0)
+
+
+def _even_up(value: float) -> int:
+    return int(-(-(value - 1e-6) // 2) * 2)
+
+
+def _even_down(value: float) -> int:
+    return int((value + 1e-6) // 2 * 2)
+
+
+def soft_matte(width: int, height: int) -> Floats:
+    """Return a superellipse that fills (height, width), 1 inside, falling softly to 0 at its edge."""
+    x = (np.arange(width, dtype=np.float32) + 0.5) / width * 2 - 1
+    y = (np.arange(height, dtype=np.float32) + 0.5) / height * 2 - 1
+    radius = (abs(x)[None, :] ** ROUNDNESS + abs(y)[:, None] ** ROUNDNESS) ** (1 / ROUNDNESS)
+    t = np.clip((1 - radius) / FEATHER, 0, 1)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
+
+
+def fitted(face: Face, width: int, height: int) -> Face:
+    """Return the face scaled so that its picture covers (width, height), centred on the face as far as it reaches."""
+    old_height, old_width = face.picture.shape[:2]
+    scale = max(width / old_width, height / old_height)
+    centre = (face.landmarks[CHIN, :2] + face.landmarks[FOREHEAD, :2]) / 2 * scale
+    left = np.clip(centre[0] - width / 2, 0, scale * old_width - width)
+    top = np.clip(centre[1] - height / 2, 0, scale * old_height - height)
+    shift = (scale - 1) / 2
+    return face.moved(np.array([[scale, 0, shift - left], [0, scale, shift - top]], np.float64), width, height)
+
+
+class Compositor:
+    """Lays one face into the rectangle of frame after frame, always with the label."""
+
+    def __init__(self, face: Face, box: Box, matte: Floats, lines: int, *, match: bool) -> None:
+        """`face` and `matte` have the size of `box`; `lines` is the height of the whole frames."""
+        self._face, self._box, self._matte, self._match = face, box, matte, match
+        self._label = Label.for_height(lines)
+        height, width = self._label.cover.shape
+        gap = 2 * round(0.012 * lines / 2)
+        self._label_x, self._label_y = box.x + max(0, box.w - width - gap), box.y + gap
+        if width > box.w or height + gap > box.h:
+            raise RenderFailed("the label does not fit into the slot's rectangle")
+        self._thin = np.asarray(cv2.resize(matte, (box.w // 2, box.h // 2), interpolation=cv2.INTER_AREA), np.float32)
+        self._ready = False
+
+    @classmethod
+    def into_slot(
+        cls, face: Face, placement: Placement, width: int, height: int, mask: NDArray[np.uint8] | None = None
+    ) -> Compositor:
+        """For a chapter's frames of that size; `mask` (grey, 255 = face) stands for the placement's rectangle."""
+        box = rectangle_of(placement, width, height)
+        if mask is None:
+            matte = soft_matte(box.w, box.h)
+        else:
+            matte = np.asarray(cv2.resize(mask, (box.w, box.h), interpolation=cv2.INTER_AREA), np.float32) / np.float32(255)
+        return cls(fitted(face, box.w, box.h), box, matte, height, match=True)
+
+    @classmethod
+    def portrait(cls, face: Face) -> Compositor:
+        """For frames that are the face's own picture, whose sides are even."""
+        height, width = face.picture.shape[:2]
+        return cls(face, Box(0, 0, width, height), np.ones((height, width), np.float32), height, match=False)
+
+    def compose(self, frame: Frame, state: Sequence[float]) -> Frame:
+        """Return a copy of an I420 frame with the face in it, its mouth in `state`."""
+        if not self._ready:
+            self._prepare(frame)
+        self._speak(state)
+        done = frame.copy()
+        box = self._box
+        luma, blue, red = views_of(done)
+        half = (slice(box.y // 2, (box.y + box.h) // 2), slice(box.x // 2, (box.x + box.w) // 2))
+        for scene, face, matte, where in (
+            (luma, self._planes[0], self._matte, (box.rows, box.columns)),
+            (blue, self._planes[1], self._thin, half),
+            (red, self._planes[2], self._thin, half),
+        ):
+            scene[where] = cv2.blendLinear(face, np.ascontiguousarray(scene[where]), matte, 1 - matte)
+        self._label.stamp(done, self._label_x, self._label_y)
+        return done
+
+    def _prepare(self, frame: Frame) -> None:
+        """Match the face's colours to the first frame, once, and load the renderer with it."""
+        face = self._matched(frame) if self._match else self._face
+        self._renderer = Renderer(face)
+        self._canvas = face.picture.copy()
+        self._planes = planes_of(self._canvas)
+        self._shown: Pixels | None = None
+        self._ready = True
+
+    def _matched(self, frame: Frame) -> Face:
+        """Return the face with its light and colour moved a little towards the scene under it."""
+        box = self._box
+        luma, blue, red = views_of(frame)
+        half = (slice(box.y // 2, (box.y + box.h) // 2), slice(box.x // 2, (box.x + box.w) // 2))
+        scene = np.array([luma[box.rows, box.columns].mean(), blue[half].mean(), red[half].mean()]) - [16, 128, 128]
+        own = np.array([plane.mean() for plane in planes_of(self._face.picture)]) - [16, 128, 128]
+        light = 1 + np.clip(MATCH * (scene[0] - own[0]) / max(own[0], 16.0), -MATCH_LIMIT, MATCH_LIMIT)
+        blue_shift, red_shift = np.clip(MATCH * (scene[1:] - own[1:]), -5, 5)
+        gains = np.diag([light, light, light])
+        shifts = [1.8556 * blue_shift, -0.1873 * blue_shift - 0.4681 * red_shift, 1.5748 * red_shift]
+        picture = cv2.transform(self._face.picture, np.column_stack([gains, shifts]).astype(np.float32))
+        return Face(np.asarray(picture, np.uint8), self._face.landmarks)
+
+    def _speak(self, state: Sequence[float]) -> None:
+        """Bring the planes of the face up to date where the mouth moves; nothing to do for the state shown last."""
+        patch = self._renderer.patch(state)
+        if patch is self._shown:
+            return
+        box = self._renderer.box
+        self._canvas[box.rows, box.columns] = patch
+        x0, y0 = box.x // 2 * 2, box.y // 2 * 2
+        x1, y1 = (box.x + box.w + 1) // 2 * 2, (box.y + box.h + 1) // 2 * 2
+        luma, blue, red = planes_of(np.ascontiguousarray(self._canvas[y0:y1, x0:x1]))
+        self._planes[0][y0:y1, x0:x1] = luma
+        for plane, part in ((self._planes[1], blue), (self._planes[2], red)):
+            plane[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2] = part
+        self._shown = patch

@@ -1,0 +1,75 @@
+"""The visible "AI" label: drawn once as a cover and a luma, then laid over every picture that leaves the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+GLYPH_SHARE = 0.036
+"""Height of the letters as a share of the picture's height: 15 pixels on the smallest rung (432 lines)."""
+MIN_GLYPH_PX = 12
+FINE = 8
+"""Letters are drawn this much larger and averaged down."""
+PLATE, PLATE_COVER = 30, 0.72
+INK = 232
+
+LETTER_A = ((0.00, 1.0), (0.315, 0.0), (0.535, 0.0), (0.85, 1.0), (0.645, 1.0), (0.575, 0.765), (0.275, 0.765), (0.205, 1.0))
+LETTER_A_HOLE = ((0.425, 0.24), (0.525, 0.60), (0.325, 0.60))
+LETTER_I = ((1.03, 0.0), (1.225, 0.0), (1.225, 1.0), (1.03, 1.0))
+"""Letters one unit high, y down."""
+WIDTH, PADDING = 1.225, 0.42
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Label:
+    """`cover` 0..1 and `luma` 16..235, both of shape (h, w), h and w even; chroma under it is neutral."""
+
+    cover: NDArray[np.float32]
+    luma: NDArray[np.float32]
+
+    @classmethod
+    def for_height(cls, picture_height: int) -> Label:
+        """Draw it for a picture of that many lines."""
+        glyph = max(MIN_GLYPH_PX, round(GLYPH_SHARE * picture_height))
+        height, width = _even(glyph * (1 + 2 * PADDING)), _even(glyph * (WIDTH + 2.6 * PADDING))
+        ink, plate = (np.zeros((height * FINE, width * FINE), np.uint8) for _ in range(2))
+        origin = np.array([(width - glyph * WIDTH) / 2, (height - glyph) / 2])
+        for shape, value in ((LETTER_A, 255), (LETTER_A_HOLE, 0), (LETTER_I, 255)):
+            points = (origin + np.array(shape) * glyph) * FINE
+            cv2.fillPoly(ink, [np.round(points).astype(np.int32)], value)
+        _rounded(plate, round(0.3 * height * FINE))
+        letters, ground = (
+            cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+            for mask in (ink, plate)
+        )
+        cover = np.maximum(letters, ground * PLATE_COVER)
+        return cls(cover.astype(np.float32), (PLATE + (INK - PLATE) * letters).astype(np.float32))
+
+    def stamp(self, frame: NDArray[np.uint8], x: int, y: int) -> None:
+        """Lay the label at (x, y), both even, over an I420 frame (h * 3 // 2, w), in place."""
+        lines, width = frame.shape[0] * 2 // 3, frame.shape[1]
+        height, across = self.cover.shape
+        area = frame[y : y + height, x : x + across]
+        area[:] = (area * (1 - self.cover) + self.luma * self.cover + 0.5).astype(np.uint8)
+        thin = cv2.resize(self.cover, (across // 2, height // 2), interpolation=cv2.INTER_AREA)
+        chroma = frame[lines:].reshape(2, lines // 2, width // 2)
+        for plane in chroma:
+            part = plane[y // 2 : (y + height) // 2, x // 2 : (x + across) // 2]
+            part[:] = (part * (1 - thin) + 128 * thin + 0.5).astype(np.uint8)
+
+
+def _even(length: float) -> int:
+    return 2 * round(length / 2)
+
+
+def _rounded(mask: NDArray[np.uint8], radius: int) -> None:
+    """Fill the mask but for its rounded corners."""
+    height, width = mask.shape
+    cv2.rectangle(mask, (radius, 0), (width - 1 - radius, height - 1), 255, -1)
+    cv2.rectangle(mask, (0, radius), (width - 1, height - 1 - radius), 255, -1)
+    for x in (radius, width - 1 - radius):
+        for y in (radius, height - 1 - radius):
+            cv2.circle(mask, (x, y), radius, 255, -1)
