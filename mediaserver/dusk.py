@@ -144,9 +144,9 @@ def _clouds(width: int, height: int, chance: np.random.Generator) -> Pixels:
 
 
 def _hill(depth: int, height: int, chance: np.random.Generator) -> Floats:
-    """Return an outline (x, y in picture heights) from left of the picture to where the walk ends; trees on near ones."""
+    """Return an outline (x, y in picture heights) as long as the walk; near ones bear trees."""
     base = (0.60, 0.665, 0.74, 0.83, 0.93)[depth]
-    x = np.arange(-0.3, 8.0, 0.004 if depth > 1 else 0.01, np.float32)
+    x = np.arange(-0.3, 8.0, 0.004 if depth > 1 else 0.01).astype(np.float32)
     y = np.full_like(x, base)
     for wave in range(1, 6):
         size = (0.055, 0.05, 0.05, 0.035, 0.02)[depth] / wave
@@ -231,7 +231,7 @@ def _shape(wide: int, high: int, blur: float) -> Floats:
     neck = ((cx - round(0.095 * wide), round(0.5 * high)), (cx + round(0.095 * wide), round(0.85 * high)))
     cv2.rectangle(shape, *neck, 255, -1)
     cv2.ellipse(shape, (cx, round(1.02 * high)), (round(0.43 * wide), round(0.31 * high)), 0, 180, 360, 255, -1)
-    return np.asarray(cv2.GaussianBlur(shape, (0, 0), blur * high), np.float32) / 255
+    return np.asarray(cv2.GaussianBlur(shape, (0, 0), blur * high) / 255, np.float32)
 
 
 def _shine(wide: int, high: int) -> Pixels:

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from encoder.errors import ToolFailed
 from encoder.tools import find_tools, open_tool
+from mediaserver.dusk import MIRROR, Dusk
 from mediaserver.errors import SampleFailed
 
 CHAPTER = "part2"
@@ -101,8 +104,6 @@ def make(folder: Path, *, small: bool = False, on_progress: Callable[[float], No
 
 def sidecar(script: Script) -> str:
     """Return the text of `part2.toml`."""
-    from mediaserver.dusk import MIRROR
-
     return SIDECAR.format(
         chapter=CHAPTER,
         start=script.slot_start_s,
@@ -116,8 +117,6 @@ def sidecar(script: Script) -> str:
 
 def write_speech(script: Script, path: Path) -> None:
     """Speak every line at its time into a mono WAV of the film's length; raises SampleFailed."""
-    import numpy as np
-
     speak = _voice()
     track = np.zeros(script.seconds * SPEECH_HZ, np.float32)
     for start_s, sentence in script.lines:
@@ -136,7 +135,7 @@ def write_speech(script: Script, path: Path) -> None:
 def _voice() -> Callable[[str], Any]:
     """Return what turns a sentence into float32 samples at 24 kHz."""
     try:
-        from hibari import Hibari
+        from hibari import Hibari  # noqa: PLC0415 - an extra: its absence gets a sentence
     except ImportError as error:
         raise SampleFailed("its voice, the package hibari-tts, is not installed.") from error
     voice = Hibari()
@@ -145,8 +144,6 @@ def _voice() -> Callable[[str], Any]:
 
 def _encode(script: Script, speech: Path, target: Path, on_progress: Callable[[float], None]) -> None:
     """Draw every frame into ffmpeg's standard input."""
-    from mediaserver.dusk import Dusk
-
     scene = Dusk(script.width, script.height, script.seconds, SEED)
     frames = script.seconds * RATE
     with open_tool(_command(script, speech, target), stdin=True) as ffmpeg:
