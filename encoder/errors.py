@@ -66,6 +66,14 @@ class MasterTruncated(EncoderError):
         super().__init__(f"{path.name!r} ends too early: {reason}")
 
 
+class MasterChanged(EncoderError):
+    code = "master_changed"
+    hint = "Nothing was published of it. Let the new file lie in raw/: it is a job of its own."
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path.name!r}, or a file beside it, was changed or removed while it was encoded.")
+
+
 class NoPicture(EncoderError):
     code = "no_picture"
     hint = "A chapter needs a video track; export the master with its picture."

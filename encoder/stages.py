@@ -11,7 +11,14 @@ from pathlib import Path
 from encoder import package, publish
 from encoder.chapter import chapter_id, check_alone
 from encoder.commands import encode_command
-from encoder.errors import BadSidecar, MasterMissing, MasterTruncated, SameChapterTwice, VerificationFailed
+from encoder.errors import (
+    BadSidecar,
+    MasterMissing,
+    MasterTruncated,
+    SameChapterTwice,
+    ToolCancelled,
+    VerificationFailed,
+)
 from encoder.ladder import ladder_for
 from encoder.model import Ladder, Master, Presentation, Slot
 from encoder.probe import probe
@@ -21,6 +28,7 @@ from encoder.tools import Tools, run_tool
 # Part of every version's name: change it when the same master would give other files.
 RECIPE = "1"
 WORK = "work"
+BLOCK_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +64,10 @@ class Plan:
         return publish.part_folder(media / self.chapter, self.version)
 
 
-def plan(path: Path, tools: Tools) -> Plan:
-    """Probe a master and what lies beside it, and decide.
+def plan(path: Path, tools: Tools, cancelled: Callable[[], bool] | None = None) -> Plan:
+    """Probe a master and what lies beside it, and decide; reads the whole file for its version's name.
 
-    Raises BadChapterName, ReservedChapterName, SameChapterTwice, BadSidecar and what `probe` raises.
+    Raises BadChapterName, ReservedChapterName, SameChapterTwice, BadSidecar, ToolCancelled and what `probe` raises.
     """
     chapter = chapter_id(path)
     if not path.is_file():
@@ -73,7 +81,7 @@ def plan(path: Path, tools: Tools) -> Plan:
     for slot, narration in slots:
         if narration is None and ladder.sound is None:
             raise BadSidecar(sidecar_path(path), f"slot {slot.id!r} has no speech: the master is silent.")
-    return Plan(chapter, _version(path, sidecar), sidecar.title, master, ladder, slots)
+    return Plan(chapter, _version(path, sidecar, cancelled), sidecar.title, master, ladder, slots)
 
 
 def _in_language(ladder: Ladder, language: str | None) -> Ladder:
@@ -82,16 +90,25 @@ def _in_language(ladder: Ladder, language: str | None) -> Ladder:
     return replace(ladder, sound=replace(ladder.sound, language=language))
 
 
-def _version(path: Path, sidecar: Sidecar) -> str:
+def _version(path: Path, sidecar: Sidecar, cancelled: Callable[[], bool] | None) -> str:
     """Name a version by its content, so that the same content is the same version."""
     masks = [path.with_name(slot.mask) for slot in sidecar.slots if slot.mask]
     beside = [sidecar_path(path), *(file for _, file in sidecar.narrations), *masks]
     whole = hashlib.sha256(RECIPE.encode())
     for file in (path, *beside):
         if file.is_file():
-            with file.open("rb") as opened:
-                whole.update(hashlib.file_digest(opened, "sha256").digest())
+            whole.update(_digest(file, cancelled))
     return whole.hexdigest()[:12]
+
+
+def _digest(file: Path, cancelled: Callable[[], bool] | None) -> bytes:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(BLOCK_BYTES):
+            if cancelled and cancelled():
+                raise ToolCancelled
+            digest.update(block)
+    return digest.digest()
 
 
 def is_published(plan: Plan, media: Path) -> bool:

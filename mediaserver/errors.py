@@ -148,3 +148,12 @@ class QueueFull(ServerError):
 
     def __init__(self, waiting: int) -> None:
         super().__init__(f"{waiting} viewers are already waiting for their scene.")
+
+
+class JobUnknown(ServerError):
+    code = "job_unknown"
+    status = 404
+    hint = "`mediaserver status` lists the jobs by the names of their files and chapters."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no job {name!r}.")

@@ -1,0 +1,212 @@
+"""The book of the editors' jobs: what is written in DBOS's tables, read and changed from any process."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from dbos import DBOS, DBOSClient, WorkflowStatus
+
+APPLICATION, WORKFLOW, VERSION = "mediaserver", "chapter", "1"
+# Masters that were found in raw/, and those that were named on the command line.
+WATCHED, NAMED = "watched", "named"
+ACTIVE = frozenset({"queued", "running"})
+LOG_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for: absolute paths of the master and of the media folder.
+
+    `settle_s` is for how long the master must not have changed; 0 if whoever found it has waited for that.
+    `submitted` is the time in ISO 8601, UTC.
+    """
+
+    path: str
+    media: str
+    settle_s: float
+    submitted: str
+
+    @property
+    def file(self) -> str:
+        """The master's name, fit to be printed whatever bytes it has."""
+        return os.fsencode(Path(self.path).name).decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the book: an order and how far it has come; `command` and `stderr_tail` tell of a failed program."""
+
+    id: str
+    file: str
+    path: str
+    state: str
+    submitted: str
+    updated: str
+    queue: str | None
+    chapter: str | None = None
+    version: str | None = None
+    stage: str | None = None
+    percent: float | None = None
+    fps: float | None = None
+    eta_s: float | None = None
+    code: str | None = None
+    sentence: str | None = None
+    hint: str | None = None
+    command: list[str] | None = None
+    stderr_tail: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"name": self.file}
+
+
+_NOTED = (
+    "chapter",
+    "version",
+    "stage",
+    "percent",
+    "fps",
+    "eta_s",
+    "code",
+    "sentence",
+    "hint",
+    "command",
+    "stderr_tail",
+)
+
+
+class JobBook:
+    """Opens `state/jobs.sqlite`; every method may block, and may be called from any thread and process."""
+
+    def __init__(self, state: Path) -> None:
+        self._file = state.absolute() / "jobs.sqlite"
+        self._log = logging.handlers.RotatingFileHandler(
+            state.absolute() / "jobs.log", maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=True
+        )
+        self._client: DBOSClient | None = None
+
+    @property
+    def url(self) -> str:
+        return sqlalchemy.URL.create("sqlite", database=str(self._file)).render_as_string()
+
+    @property
+    def exists(self) -> bool:
+        return self._file.exists()
+
+    def open(self) -> None:
+        """Make or upgrade the tables, and name the queues; nothing of the engine reaches the terminal from here on."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._quieten()
+        # Readers and the one writer do not wait for each other in this mode, which the file keeps.
+        with sqlite3.connect(self._file) as plain:
+            plain.execute("PRAGMA journal_mode=WAL")
+        plain.close()
+        DBOS.migrate(self.url)
+        self._client = DBOSClient(system_database_url=self.url, application_name=APPLICATION)
+        for queue in (WATCHED, NAMED):
+            self._client.register_queue(queue, worker_concurrency=16, polling_interval_sec=0.2)
+
+    def _quieten(self) -> None:
+        logger = logging.getLogger("dbos")
+        self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.handlers[:] = [self._log]
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+
+    def close(self) -> None:
+        if self._client:
+            self._client.destroy()
+            self._client = None
+        self._log.close()
+
+    @property
+    def _open(self) -> DBOSClient:
+        assert self._client is not None, "open() comes first"
+        return self._client
+
+    def enter(self, id: str, order: Order, queue: str) -> None:
+        """Write a new job; one that is in the book already stays as it is."""
+        self._open.enqueue(
+            {
+                "workflow_name": WORKFLOW,
+                "workflow_id": id,
+                "queue_name": queue,
+                "app_version": VERSION,
+                "attributes": {
+                    "file": order.file,
+                    "path": order.path,
+                    "submitted": order.submitted,
+                    "updated": order.submitted,
+                },
+            },
+            asdict(order),
+        )
+
+    def again(self, job: Job, queue: str) -> None:
+        """Start a job from its first stage: one that has come to an end, or one that waits where nobody looks."""
+        first = {"file": job.file, "path": job.path, "submitted": now(), "updated": now()}
+        self._open.update_workflow_attributes(job.id, first)
+        if job.state in ACTIVE:
+            self._open.resume_workflow(job.id, queue_name=queue)
+        else:
+            self._open.rewind_workflow(job.id, queue_name=queue)
+
+    def note(self, id: str, **facts: Any) -> None:
+        """Write how far a job has come."""
+        self._open.update_workflow_attributes(id, {**facts, "updated": now()}, merge=True)
+
+    def cancel(self, id: str) -> None:
+        self._open.cancel_workflow(id)
+
+    def is_cancelled(self, id: str) -> bool:
+        rows = self._open.list_workflows(workflow_ids=[id], load_input=False, load_output=False)
+        return bool(rows) and rows[0].status == "CANCELLED"
+
+    def jobs(self, ids: Iterable[str] | None = None) -> list[Job]:
+        """Return all jobs, or those of `ids`, newest first."""
+        rows = self._open.list_workflows(
+            workflow_ids=None if ids is None else list(ids), name=WORKFLOW, load_input=False, load_output=False
+        )
+        return sorted(map(_job, rows), key=lambda job: job.submitted, reverse=True)
+
+
+def latest(jobs: Iterable[Job]) -> list[Job]:
+    """Keep the newest job of every master; `jobs` come newest first."""
+    kept: dict[str, Job] = {}
+    for job in jobs:
+        kept.setdefault(job.path, job)
+    return list(kept.values())
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _job(row: WorkflowStatus) -> Job:
+    noted: Mapping[str, Any] = row.attributes or {}
+    return Job(
+        row.workflow_id,
+        noted.get("file", row.workflow_id),
+        noted.get("path", row.workflow_id),
+        _state(row.status, noted),
+        noted.get("submitted", ""),
+        noted.get("updated", ""),
+        row.queue_name,
+        **{key: noted.get(key) for key in _NOTED},
+    )
+
+
+def _state(status: str, noted: Mapping[str, Any]) -> str:
+    """Return the editors' word: queued, running, refused, failed, cancelled or published."""
+    if status == "PENDING":
+        return "running" if noted.get("stage") else "queued"
+    words = {"ENQUEUED": "queued", "DELAYED": "queued", "SUCCESS": "published", "CANCELLED": "cancelled"}
+    return words.get(status) or ("refused" if noted.get("refused") else "failed")
