@@ -85,6 +85,8 @@ class Admission:
 
     def queued(self, insert: Insert) -> bool:
         """Whether the insert is being made or will be."""
+        if insert.state in ("ready", "failed"):
+            return False
         if self._current and self._current[0].insert is insert:
             return True
         return any(scene.insert is insert for scene in self._waiting.get(insert.session, ()))
@@ -159,8 +161,8 @@ class Admission:
             reason = "an unexpected error"
         _log.error("The slot %s of %s was not made for a viewer: %s", insert.slot, insert.chapter, reason)
         insert.done.clear()
-        insert.become("failed")
         await self._store.drop(insert)
+        insert.become("failed")
 
     async def _fill(self, scene: Scene) -> None:
         insert = scene.insert

@@ -111,8 +111,7 @@ class Shelf:
 
     def edition(self, version: str) -> Edition | None:
         """Return a version that still lies in the folder, current or not."""
-        if version not in self._versions:
-            self._look()
+        self._look()
         return self._load(version)
 
     def _look(self) -> None:

@@ -98,7 +98,7 @@ class AccessLog(AbstractAccessLogger):
 
     def log(self, request: BaseRequest, response: StreamResponse, time: float) -> None:
         sent = response.get(SENT_BYTES, response.body_length)
-        path = quote(redacted(request.path), safe="/…")
+        path = redacted(quote(request.path))
         self.logger.info(
             '%s "%s %s" %d %d %.0f ms', request.remote, request.method, path, response.status, sent, time * 1000
         )

@@ -1,0 +1,238 @@
+"""A published chapter of random bytes, a face worker that does what a test says, and servers on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
+
+from encoder.model import (
+    Grid,
+    InsertFormat,
+    Picture,
+    Placement,
+    Presentation,
+    Rendition,
+    Segment,
+    Slot,
+    Sound,
+)
+from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed
+from lipsync.protocols import Fragment
+from mediaserver.app import build_app
+from mediaserver.settings import Settings
+
+GRID = Grid(Fraction(25), frames_per_segment=50, frames=500)
+SLOT = Slot("you", Fraction(11), Fraction(4), Placement(0.3, 0.1, 0.4, 0.8))
+
+
+def rendition(file: str, size: int, segments: int, **rest: object) -> Rendition:
+    """A rendition whose segments share `size` bytes after an init of 100 and an index of 44 bytes."""
+    each = (size - 144) // segments
+    cut = tuple(
+        Segment(144 + n * each, each if n < segments - 1 else size - 144 - n * each, 25600) for n in range(segments)
+    )
+    mime = "video/mp4" if file.startswith("video") else "audio/mp4"
+    codecs = "avc1.640028" if file.startswith("video") else "mp4a.40.2"
+    return Rendition(file, mime, codecs, 12800, 100, 100, 44, cut, 3_000_000, 2_000_000, **rest)  # type: ignore[arg-type]
+
+
+def presentation(chapter: str, version: str, slots: tuple[Slot, ...] = (SLOT,)) -> Presentation:
+    reserved = InsertFormat("sps-id=1", "veryfast", b"\x67sps", b"\x68pps", 1024)
+    return Presentation(
+        chapter,
+        version,
+        "Part two",
+        GRID,
+        (
+            rendition("video_1080p_h264.mp4", 60_000, 10, picture=Picture(1920, 1080, Fraction(25)), insert=reserved),
+            rendition("video_432p_h264.mp4", 20_000, 10, picture=Picture(768, 432, Fraction(25)), insert=reserved),
+            rendition("audio_en.mp4", 9_000, 10, sound=Sound(2, 48000, "en")),
+        ),
+        slots,
+    )
+
+
+@dataclass
+class Chapter:
+    """A chapter on disk and what a test compares answers with."""
+
+    folder: Path
+    presentation: Presentation
+
+    @property
+    def path(self) -> str:
+        return f"{self.presentation.chapter}/{self.presentation.version}"
+
+    def bytes_of(self, file: str) -> bytes:
+        return (self.folder / file).read_bytes()
+
+    def segment(self, rendition: str, number: int) -> bytes:
+        found = self.presentation.rendition(rendition)
+        assert found
+        segment = found.segments[number]
+        return self.bytes_of(found.file)[segment.offset : segment.offset + segment.size]
+
+    def insert_names(self) -> list[tuple[str, int]]:
+        p = self.presentation
+        return [(r.id, n) for r in p.videos for slot in p.slots for n in p.segments_of(slot)]
+
+
+Publish = Callable[..., Chapter]
+
+
+@pytest.fixture
+def publish(tmp_path: Path) -> Publish:
+    """Publish a chapter of random bytes into tmp_path/media, `current` last."""
+
+    def make(chapter: str = "part2", version: str = "v1", slots: tuple[Slot, ...] = (SLOT,)) -> Chapter:
+        p = presentation(chapter, version, slots)
+        folder = tmp_path / "media" / chapter / version
+        folder.mkdir(parents=True)
+        noise = random.Random(f"{chapter} {version}")
+        for r in p.renditions:
+            (folder / r.file).write_bytes(noise.randbytes(r.size))
+        for slot in slots:
+            (folder / slot.mezzanine).write_bytes(b"mezzanine")
+            (folder / slot.narration).write_bytes(b"narration")
+        (folder / "presentation.json").write_text(p.to_json(), "utf-8")
+        pointer = folder.parent / "current.new"
+        pointer.write_text(version + "\n", "utf-8")
+        pointer.replace(folder.parent / "current")
+        return Chapter(folder, p)
+
+    return make
+
+
+def fragment_bytes(face: bytes, rendition: str, number: int) -> bytes:
+    return b"insert %b %b %d" % (face, rendition.encode(), number)
+
+
+@dataclass
+class ScriptedFaceWorker:
+    """A FaceWorker that waits where the test tells it to, and whose fragments say what they were made of.
+
+    `go` holds back renders, `look` holds back examinations; `fail_after` fragments a render fails.
+    """
+
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    look: asyncio.Event = field(default_factory=asyncio.Event)
+    fail_after: int | None = None
+    begun: list[tuple[bytes, str]] = field(default_factory=list)
+    stopped: int = 0
+    steps: asyncio.Semaphore | None = None
+
+    def __post_init__(self) -> None:
+        self.go.set()
+        self.look.set()
+
+    async def examine(self, photo: bytes) -> bytes:
+        await self.look.wait()
+        if photo.startswith(b"%PDF"):
+            raise NotAPicture("it is a document.")
+        if photo.startswith(b"nobody"):
+            raise PhotoRefused("no_face", "No face can be seen.", "Turn towards the light.")
+        return b"face of " + photo[:20]
+
+    async def render(self, face: bytes, folder: Path, slot: str) -> AsyncIterator[Fragment]:
+        self.begun.append((face, f"{folder.parent.name}/{folder.name}/{slot}"))
+        p = Presentation.load(folder)
+        found = p.slot(slot)
+        assert found
+        made = 0
+        try:
+            for r in p.videos:
+                for number in p.segments_of(found):
+                    await self.go.wait()
+                    if self.steps:
+                        await self.steps.acquire()
+                    if made == self.fail_after:
+                        raise RenderFailed("the test says so.")
+                    made += 1
+                    yield Fragment(r.id, number, fragment_bytes(face, r.id, number))
+        finally:
+            self.stopped += 1
+
+    async def close(self) -> None:
+        return None
+
+
+@dataclass
+class Served:
+    """A running server with a client; `get` and the others take paths below its root."""
+
+    url: str
+    client: ClientSession
+    settings: Settings
+    worker: ScriptedFaceWorker
+
+    async def begin(self) -> str:
+        """Open a session and return its address without the first slash."""
+        async with self.client.get(self.url + "consent") as answer:
+            consent = await answer.json()
+        boxes = {box["id"]: True for box in consent["boxes"]}
+        async with self.client.post(
+            self.url + "sessions", json={"consent": consent["sha256"], "boxes": boxes}
+        ) as answer:
+            assert answer.status == 201
+            return str((await answer.json())["session"]).lstrip("/")
+
+    async def put_photo(self, session: str, photo: bytes = b"jpeg", kind: str = "image/jpeg") -> tuple[int, dict]:  # type: ignore[type-arg]
+        async with self.client.put(f"{self.url}{session}photo", data=photo, headers={"Content-Type": kind}) as answer:
+            return answer.status, await answer.json()
+
+    async def get(self, path: str, **headers: str) -> tuple[int, Mapping[str, str], bytes]:
+        async with self.client.get(self.url + path, headers=headers) as answer:
+            return answer.status, answer.headers, await answer.read()
+
+    async def state(self, session: str) -> dict:  # type: ignore[type-arg]
+        async with self.client.get(self.url + session) as answer:
+            assert answer.status == 200
+            return dict(await answer.json())
+
+    async def until(self, session: str, state: str) -> dict:  # type: ignore[type-arg]
+        """Poll until the session is in `state`; the test's own timeout ends a vain wait."""
+        while (found := await self.state(session))["state"] != state:
+            await asyncio.sleep(0.01)
+        return found
+
+
+Serve = Callable[..., Awaitable[Served]]
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Start servers over tmp_path/media and tmp_path/state; `settings` may be overridden by keyword."""
+    running: list[tuple[TestServer, ClientSession]] = []
+    (tmp_path / "media").mkdir(exist_ok=True)
+
+    async def start(
+        worker: ScriptedFaceWorker | None = None, clock: Callable[[], float] | None = None, **overrides: object
+    ) -> Served:
+        worker = worker or ScriptedFaceWorker()
+        settings = Settings(media=tmp_path / "media", state=tmp_path / "state", **overrides)  # type: ignore[arg-type]
+        app: web.Application = build_app(settings, worker, worker, **({"clock": clock} if clock else {}))  # type: ignore[arg-type]
+        server = TestServer(app)
+        await server.start_server()
+        client = ClientSession()
+        running.append((server, client))
+        return Served(str(server.make_url("/")), client, settings, worker)
+
+    async def stop(served: Served) -> None:
+        for server, client in [pair for pair in running if pair[1] is served.client]:
+            running.remove((server, client))
+            await client.close()
+            await server.close()
+
+    start.stop = stop  # type: ignore[attr-defined]
+    yield start
+    for server, client in running:
+        await client.close()
+        await server.close()
