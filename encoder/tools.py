@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -182,6 +183,20 @@ def open_tool(
             if pipe:
                 with suppress(OSError):
                     pipe.close()
+
+
+async def start_companion(command: Sequence[str], env: Mapping[str, str]) -> asyncio.subprocess.Process:
+    """Start a process that lives beside this one, with three pipes and a process group of its own.
+
+    It is expected to end by itself when its standard input does. Raises ToolMissing if it cannot be started.
+    """
+    pipe = asyncio.subprocess.PIPE
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(env), start_new_session=True
+        )
+    except OSError as error:
+        raise ToolMissing(command[0]) from error
 
 
 @cache

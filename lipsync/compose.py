@@ -118,7 +118,8 @@ class Compositor:
         if mask is None:
             matte = soft_matte(box.w, box.h)
         else:
-            matte = np.asarray(cv2.resize(mask, (box.w, box.h), interpolation=cv2.INTER_AREA), np.float32) / np.float32(255)
+            fitting = cv2.resize(mask, (box.w, box.h), interpolation=cv2.INTER_AREA)
+            matte = np.asarray(fitting, np.float32) / np.float32(255)
         return cls(fitted(face, box.w, box.h), box, matte, height, match=True)
 
     @classmethod
@@ -126,6 +127,10 @@ class Compositor:
         """For frames that are the face's own picture, whose sides are even."""
         height, width = face.picture.shape[:2]
         return cls(face, Box(0, 0, width, height), np.ones((height, width), np.float32), height, match=False)
+
+    def blank(self) -> Frame:
+        """Return a black frame of the size that a portrait has."""
+        return np.full((self._box.h * 3 // 2, self._box.w), 16, np.uint8)
 
     def compose(self, frame: Frame, state: Sequence[float]) -> Frame:
         """Return a copy of an I420 frame with the face in it, its mouth in `state`."""

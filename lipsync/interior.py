@@ -1,4 +1,4 @@
-"""What lies behind the lips: dark cavity, upper teeth fixed to the skull, tongue and lower teeth that sink with the jaw."""
+"""What lies behind the lips: dark cavity, upper teeth fixed to the skull; tongue and lower teeth sink with the jaw."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ LOWER_WIDTHS = (0.082, 0.086, 0.09, 0.082, 0.07, 0.06)
 LOWER_EDGES = (0.0, 0.002, 0.004, 0.012, 0.02, 0.03)
 LOWER_HEIGHTS = (0.12, 0.12, 0.13, 0.11, 0.1, 0.1)
 """Teeth from the middle to one side, in pupil distances (63 mm): visible width, place of the free edge, height."""
+
+Row = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
+"""Widths, edges, heights."""
 
 UPPER_EDGE = 0.034
 """Free edge of the upper incisors below the line of the closed lips."""
@@ -44,7 +47,7 @@ class Interior:
         """Paint for the box whose pixel centres are `pixels` (h, w, 2), in the picture's coordinates."""
         height, width = pixels.shape[:2]
         fine = cv2.resize(pixels, (width * SUPERSAMPLING, height * SUPERSAMPLING), interpolation=cv2.INTER_LINEAR)
-        places = frame.inside(fine)
+        places = frame.inside(np.asarray(fine, np.float32))
         x, y = places[..., 0], places[..., 1] - np.float32(lips.rest[len(lips.rest) // 2])
         size = float(np.clip(lips.half_width / 0.42, 0.85, 1.2))
         light = _light(face)
@@ -88,16 +91,17 @@ class Interior:
 
 
 def _light(face: Face) -> Floats:
-    """Return the colour gain (3,) of the photo's light, from the brighter skin of the face; about 1 in a bright photo."""
+    """Return the colour gain (3,) of the photo's light, from the brighter skin of the face; 1 in a bright photo."""
     low, high = face.landmarks[:468, :2].min(axis=0), face.landmarks[:468, :2].max(axis=0)
     x0, y0 = np.maximum(low, 0).astype(int)
     x1, y1 = high.astype(int)
-    skin = cv2.resize(face.picture[y0:y1, x0:x1], (48, 48), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
+    small = cv2.resize(face.picture[y0:y1, x0:x1], (48, 48), interpolation=cv2.INTER_AREA)
+    skin = small.reshape(-1, 3).astype(np.float32)
     luma = skin @ np.array([0.0722, 0.7152, 0.2126], np.float32)
     bright = skin[luma >= np.percentile(luma, 80)].mean(axis=0)
     level = np.clip(0.45 + 0.55 * float(np.percentile(luma, 80)) / 165, 0.45, 1.08)
     cast = bright / bright.mean() / np.array([0.83, 0.97, 1.2], np.float32)
-    return (level * np.clip(cast, 0.8, 1.2) ** 0.4).astype(np.float32)
+    return np.asarray(level * np.clip(cast, 0.8, 1.2) ** 0.4, np.float32)
 
 
 def _covered(colour: Floats, cover: Floats) -> Floats:
@@ -119,20 +123,19 @@ def _tongue(x: Floats, y: Floats, light: Floats) -> Floats:
 
 
 def _upper_teeth(x: Floats, y: Floats, light: Floats) -> Floats:
-    return _teeth(x, y - UPPER_EDGE, light, UPPER_WIDTHS, UPPER_EDGES, UPPER_HEIGHTS)
+    return _teeth(x, y - UPPER_EDGE, light, (UPPER_WIDTHS, UPPER_EDGES, UPPER_HEIGHTS))
 
 
 def _lower_teeth(x: Floats, y: Floats, light: Floats) -> Floats:
     rising = -(y - (UPPER_EDGE - OVERBITE))
-    teeth = _teeth(x, rising, light, LOWER_WIDTHS, tuple(-e for e in LOWER_EDGES), LOWER_HEIGHTS)
+    teeth = _teeth(x, rising, light, (LOWER_WIDTHS, tuple(-e for e in LOWER_EDGES), LOWER_HEIGHTS))
     teeth[..., :3] *= 0.78
     return teeth
 
 
-def _teeth(
-    x: Floats, y: Floats, light: Floats, widths: tuple[float, ...], edges: tuple[float, ...], heights: tuple[float, ...]
-) -> Floats:
-    """Paint a row whose free edges point to +y, at `edges`; gums above it."""
+def _teeth(x: Floats, y: Floats, light: Floats, row: Row) -> Floats:
+    """Paint a row whose free edges point to +y; gums above it."""
+    widths, edges, heights = row
     side = abs(x)
     borders = np.concatenate([[0], np.cumsum(widths)]).astype(np.float32)
     number = np.clip(np.searchsorted(borders, side, side="right") - 1, 0, len(widths) - 1)

@@ -7,7 +7,7 @@ x along the line of the pupils (to the right in the picture), y down towards the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from lipsync.face import CHIN, LEFT_PUPIL, RIGHT_PUPIL, Face, Points
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Side = Literal["upper", "lower"]
 
 MOVES = ("open", "wide", "round", "press", "teeth")
-"""What a mouth can do; the fields are linear in these. `closed` (how far the photo's own lips are apart) is constant."""
+"""What a mouth can do; the fields are linear in these. `closed` brings the photo's own lips together, always."""
 
 JAW_DROP = 0.27
 CORNER_SHARE = 0.38
@@ -69,7 +69,7 @@ class MouthFrame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lips:
-    """The lips of one photo: at COLUMNS places `x` from corner to corner, the inner edges and the line where they meet."""
+    """The lips of one photo at COLUMNS places `x`, corner to corner: the inner edges and the line where they meet."""
 
     x: Floats
     upper: Floats
@@ -113,7 +113,7 @@ class Lips:
 
     def along(self, x: Floats) -> Floats:
         """Return where between the corners x lies: -1 at the right one, 1 at the left one, beyond them outside."""
-        return np.where(x < 0, x / -self.x[0], x / self.x[-1]).astype(np.float32)
+        return np.asarray(np.where(x < 0, x / -self.x[0], x / self.x[-1]), np.float32)
 
     def field(self, move: str, side: Side, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Return the step (dx, dy) that a whole `move` gives the photo's point (x, y) on that side of the lips."""
@@ -145,7 +145,8 @@ class Lips:
 
     def _wide(self, side: Side, x: Floats, y: Floats, below: Floats, t: Floats) -> tuple[Floats, Floats]:
         cheek = self._cheek(x, below)
-        return WIDE * self._held(x) * cheek, -0.03 * np.minimum(1, t * t) * cheek - 0.1 * self._swell(side, below) * _bow(t, 0.5)
+        thinner = 0.1 * self._swell(side, below) * _bow(t, 0.5)
+        return WIDE * self._held(x) * cheek, -0.03 * np.minimum(1, t * t) * cheek - thinner
 
     def _round(self, side: Side, x: Floats, y: Floats, below: Floats, t: Floats) -> tuple[Floats, Floats]:
         cheek = self._cheek(x, below)
@@ -185,15 +186,15 @@ class Lips:
         return fall(abs(x), half, half + 0.6) * np.where(below < 0, upward, downward)
 
 
-def fall(value: Floats, start: float, end: float) -> Floats:
+def fall(value: Floats, start: Floats | float, end: Floats | float) -> Floats:
     """Fall smoothly from 1 at `start` to 0 at `end` (cubic, level at both)."""
     t = np.clip((value - start) / (end - start), 0, 1)
-    return (1 - t * t * (3 - 2 * t)).astype(np.float32)
+    return np.asarray(1 - t * t * (3 - 2 * t), np.float32)
 
 
 def _bow(t: Floats, power: float) -> Floats:
     """The form of an opening: 1 in the middle, 0 at and beyond the corners."""
-    return (np.clip(1 - t * t, 0, 1) ** power).astype(np.float32)
+    return np.asarray(np.clip(1 - t * t, 0, 1) ** power, np.float32)
 
 
 def _edge(points: Floats, indices: tuple[int, ...], x: Floats) -> Floats:
@@ -215,7 +216,8 @@ def _darkest(face: Face, frame: MouthFrame, x: Floats, line: Floats) -> Floats:
     pixels = frame.outside(places)
     grey = cv2.cvtColor(face.picture, cv2.COLOR_BGR2GRAY)
     soft = cv2.GaussianBlur(grey, (0, 0), max(0.5, 0.006 * frame.unit))
-    luma = cv2.remap(soft, pixels[..., 0], pixels[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(float)
+    at_x, at_y = pixels[..., 0], pixels[..., 1]
+    luma = cv2.remap(soft, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float64)
     cost = luma / max(8.0, float(luma.std())) + 20 * abs(offsets[:, None])
     cost[:, [0, -1]] += 200 * abs(offsets[:, None])
     bend = 1.2 * (np.arange(25)[:, None] - np.arange(25)[None, :]) ** 2

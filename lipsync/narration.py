@@ -14,6 +14,7 @@ import wave
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -23,7 +24,7 @@ from encoder.errors import ToolFailed
 from encoder.tools import Tools, run_tool
 from lipsync.errors import SpeechUnreadable
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 FORMAT, ENGINE = 1, "formants-1"
 PARAMETERS = ("open", "spread", "press", "teeth")
@@ -80,8 +81,11 @@ class MouthTrack:
             raise ValueError(f"{path.name} is not a mouth track") from error
 
 
-def bake(speech_wav: Path, rate: Fraction, frames: int) -> MouthTrack:
-    """Analyse a 16 kHz mono WAV (16 bits) for `frames` pictures at `rate`; raises SpeechUnreadable."""
+def bake(speech_wav: Path, rate: Fraction, frames: int, early: Fraction = Fraction(0)) -> MouthTrack:
+    """Analyse a 16 kHz mono WAV (16 bits) for `frames` pictures at `rate`; raises SpeechUnreadable.
+
+    `early` is how much of the first picture (0..1) passes before the speech begins.
+    """
     try:
         data = speech_wav.read_bytes()
         with wave.open(io.BytesIO(data)) as sound:
@@ -90,7 +94,7 @@ def bake(speech_wav: Path, rate: Fraction, frames: int) -> MouthTrack:
             samples = _floats(sound.readframes(sound.getnframes()))
     except (OSError, EOFError, wave.Error) as error:
         raise SpeechUnreadable(speech_wav.name, "it is not a WAV file") from error
-    return MouthTrack(rate, analyse(samples, rate, frames), hashlib.sha256(data).hexdigest())
+    return MouthTrack(rate, analyse(samples, rate, frames, early), hashlib.sha256(data).hexdigest())
 
 
 def read_speech(path: Path, tools: Tools) -> Floats:
@@ -116,14 +120,12 @@ def _floats(pcm: bytes) -> Floats:
     return np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float32) / np.float32(32768)
 
 
-def analyse(samples: Floats, rate: Fraction, frames: int) -> Floats:
-    """Return the states (frames, PARAMETERS) for 16 kHz mono samples; picture k shows the time (k + 1/2) / rate."""
+def analyse(samples: Floats, rate: Fraction, frames: int, early: Fraction = Fraction(0)) -> Floats:
+    """Return the states (frames, PARAMETERS) for 16 kHz mono samples; picture k shows (k + 1/2 - early) / rate."""
     sound = _Sound.of(samples)
     targets = np.stack([_open(sound), _spread(sound), _press(sound), _teeth(sound)], axis=1)
-    smooth = np.stack(
-        [_damped(targets[:, n], hz) for n, hz in enumerate((JAW_HZ, JAW_HZ, LIPS_HZ, LIPS_HZ))], axis=1
-    )
-    at_s = (np.arange(frames) + 0.5) / float(rate) + LOOK_AHEAD_S
+    smooth = np.stack([_damped(targets[:, n], hz) for n, hz in enumerate((JAW_HZ, JAW_HZ, LIPS_HZ, LIPS_HZ))], axis=1)
+    at_s = (np.arange(frames) + 0.5 - float(early)) / float(rate) + LOOK_AHEAD_S
     hops = np.arange(len(smooth)) / HOPS_PER_S
     states = np.stack([np.interp(at_s, hops, column, right=0.0) for column in smooth.T], axis=1)
     return _at_rest(states)
@@ -172,7 +174,7 @@ def _spectral(hops: Floats) -> tuple[Floats, ...]:
 
 
 def _envelope(hops: Floats, order: int = 14) -> Floats:
-    """Return the power spectrum (n, BINS // 2 + 1) of linear prediction of the pre-emphasised hops (Levinson-Durbin)."""
+    """Return the power spectra (n, BINS // 2 + 1) of linear prediction, after pre-emphasis (Levinson-Durbin)."""
     sharp = hops.astype(np.float64)
     sharp[:, 1:] -= 0.95 * sharp[:, :-1]
     spectrum = np.abs(np.fft.rfft(sharp, 2 * BINS, axis=1)) ** 2
@@ -185,10 +187,10 @@ def _envelope(hops: Floats, order: int = 14) -> Floats:
         reflection = -(filters[:, :n] * lags[:, n:0:-1]).sum(axis=1) / error
         filters[:, 1 : n + 1] += reflection[:, None] * filters[:, n - 1 :: -1][:, :n]
         error *= 1 - reflection**2
-    return (error[:, None] / np.abs(np.fft.rfft(filters, BINS, axis=1)) ** 2).astype(np.float32)
+    return np.asarray(error[:, None] / np.abs(np.fft.rfft(filters, BINS, axis=1)) ** 2, np.float32)
 
 
-def _centroid(envelope: Floats, hz: NDArray[np.float64], low: float, high: float) -> Floats:
+def _centroid(envelope: Floats, hz: Floats, low: float, high: float) -> Floats:
     """Return the mean frequency of the peaks between low and high; squaring lets the strongest one speak."""
     band = (hz >= low) & (hz < high)
     weight = envelope[:, band] ** 2 + 1e-30
@@ -203,7 +205,7 @@ def _over_room(level_db: Floats) -> Floats:
     """Return 0 where only the room is heard, 1 at the loudest; the room is what the quietest tenth sounds like."""
     room, loudest = np.percentile(level_db, [10, 97])
     gate = max(SILENT_DBFS, min(room + OVER_ROOM_DB, loudest - UNDER_LOUD_DB))
-    return np.clip((level_db - gate) / max(6.0, loudest - 3 - gate), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((level_db - gate) / max(6.0, loudest - 7 - gate), 0, 1), np.float32)
 
 
 def _open(sound: _Sound) -> Floats:
@@ -212,7 +214,7 @@ def _open(sound: _Sound) -> Floats:
     low, high = np.percentile(spoken, [10, 92]) if len(spoken) else (330, 710)
     low, high = (low + 330) / 2, (max(high, low + 200) + 710) / 2
     far = np.clip((sound.first_hz - low) / (high - low), 0, 1)
-    wide = sound.loud**0.8 * (0.28 + 0.68 * far)
+    wide = sound.loud**0.8 * (0.27 + 0.68 * far)
     return np.asarray(wide * (1 - 0.75 * sound.hiss), np.float32)
 
 

@@ -43,7 +43,8 @@ def read_photo(data: bytes) -> Pixels:
         raise PictureTooLarge(f"{len(data) / 1e6:.0f} MB, {MAX_BYTES / 1e6:.0f} MB are allowed")
     header = read_header(data)
     if header.width * header.height > MAX_PIXELS:
-        raise PictureTooLarge(f"{header.width} x {header.height} pixels, {MAX_PIXELS // 1_000_000} megapixels are allowed")
+        allowed = f"{MAX_PIXELS // 1_000_000} megapixels are allowed"
+        raise PictureTooLarge(f"{header.width} x {header.height} pixels, {allowed}")
     return _bounded(_decode(data, header))
 
 
@@ -135,8 +136,11 @@ def _decode_flags(header: Header) -> int:
     if header.kind != "jpeg":
         return cv2.IMREAD_UNCHANGED
     oversize = max(header.width, header.height) / WORK_SIDE
-    flag = cv2.IMREAD_REDUCED_COLOR_4 if oversize >= 4 else cv2.IMREAD_REDUCED_COLOR_2 if oversize >= 2 else cv2.IMREAD_COLOR
-    return flag | cv2.IMREAD_IGNORE_ORIENTATION
+    if oversize >= 4:
+        return cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION
+    if oversize >= 2:
+        return cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 def orientation_of(exif: bytes) -> int:

@@ -72,7 +72,7 @@ class Layer:
             rows - 1 - y if self.box.y + self.box.h < height else far,
         ]
         nearest = np.minimum.reduce(np.broadcast_arrays(*near, x + far))
-        return np.clip(nearest / far, 0, 1)[..., None].astype(np.float32)
+        return np.asarray(np.clip(nearest / far, 0, 1)[..., None], np.float32)
 
     def warp(self, picture: Pixels, weights: dict[str, float]) -> Pixels:
         """Return this layer's box with every pixel moved; the inverse of the field is found by fixed-point steps."""
@@ -81,7 +81,8 @@ class Layer:
         back = forward
         for _ in range(4):
             at = self._grid - back
-            back = cv2.remap(forward, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            moved = cv2.remap(forward, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            back = np.asarray(moved, np.float32)
         fine = cv2.resize(back * self._step, (self.box.w, self.box.h), interpolation=cv2.INTER_LINEAR)
         moved = cv2.remap(
             picture, self._x - fine[..., 0], self._y - fine[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
@@ -101,7 +102,8 @@ class Renderer:
         above = _box(face, frame, (x0, y0, x1, float(lips.lower.max()) + 0.4))
         self._upper = Layer("upper", above, face.picture, frame, lips)
         self._lower = Layer("lower", self.box, face.picture, frame, lips)
-        self._mouth = _box(face, frame, (lips.x[0] - 0.15, float(lips.rest.min()) - 0.2, lips.x[-1] + 0.15, float(lips.rest.max()) + 0.42))
+        high, low = float(lips.rest.min()) - 0.2, float(lips.rest.max()) + 0.42
+        self._mouth = _box(face, frame, (float(lips.x[0]) - 0.15, high, float(lips.x[-1]) + 0.15, low))
         self._edges = {move: self._edge_steps(move) for move in ("closed", *MOVES)}
         self._interior = Interior.of(face, frame, lips, _centres(self._mouth))
         self._kept: OrderedDict[tuple[int, ...], Pixels] = OrderedDict()

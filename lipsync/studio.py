@@ -1,0 +1,192 @@
+"""The pipeline from a photo and a speech to finished pictures; nothing leaves it without the label."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from encoder.errors import EncoderError, ToolCancelled
+from encoder.model import Presentation, Slot
+from encoder.tools import Tools, find_tools, open_tool
+from lipsync.compose import Compositor, Frame
+from lipsync.errors import NotAPicture, RenderFailed
+from lipsync.face import Face, FaceFinder
+from lipsync.narration import ENGINE, SAMPLE_RATE_HZ, MouthTrack, analyse, bake, read_speech
+from lipsync.photo import read_photo
+from lipsync.protocols import Fragment
+from lipsync.splice import encode_insert, mezzanine_frames
+
+FILE_RATE = Fraction(25)
+SMALLEST_LINES, LARGEST_LINES = 144, 2160
+
+
+class Studio:
+    """Holds the loaded models; one call at a time. Raises ModelMissing or ToolMissing where something is not set up."""
+
+    def __init__(self, tools: Tools | None = None, models: Path | None = None) -> None:
+        self._tools = tools or find_tools()
+        self._finder = FaceFinder(models)
+
+    def examine(self, photo: bytes) -> Face:
+        """Return the upright head of the one person in a photo.
+
+        Raises NotAPicture, PictureTooLarge, PhotoRefused.
+        """
+        return self._finder.find(read_photo(photo)).head()
+
+    def render_file(
+        self,
+        face_picture: Path,
+        speech: Path,
+        out: Path,
+        *,
+        size: str = "720p",
+        on_progress: Callable[[float], None] = lambda percent: None,
+    ) -> None:
+        """Write an MP4 (H.264, AAC, 25 pictures/s) of the whole photo, `size` lines high, speaking.
+
+        `on_progress` gets 0..100. `out` appears when it is whole. Raises NotAPicture, PictureTooLarge, PhotoRefused,
+        SpeechUnreadable, RenderFailed.
+        """
+        compositor = Compositor.portrait(self._portrait(face_picture, _lines(size)))
+        samples = read_speech(speech, self._tools)
+        states = analyse(samples, FILE_RATE, -(-len(samples) * int(FILE_RATE) // SAMPLE_RATE_HZ))
+        if not out.parent.is_dir():
+            raise RenderFailed(f"there is no folder {str(out.parent)!r}")
+        part = out.with_name(f".{out.name}.{os.getpid()}.part")
+        try:
+            self._encode(compositor, states, speech, part, on_progress)
+            part.replace(out)
+        except (EncoderError, OSError) as error:
+            raise RenderFailed(str(error)) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _portrait(self, face_picture: Path, lines: int) -> Face:
+        """Return the face in its whole photo, scaled to that many lines, with even sides."""
+        try:
+            photo = read_photo(face_picture.read_bytes())
+        except OSError as error:
+            raise NotAPicture(f"{face_picture.name!r} cannot be opened") from error
+        height, width = photo.shape[:2]
+        return self._finder.find(photo).scaled(max(2, 2 * round(width * lines / height / 2)), lines)
+
+    def _encode(
+        self,
+        compositor: Compositor,
+        states: NDArray[np.float32],
+        speech: Path,
+        target: Path,
+        on_progress: Callable[[float], None],
+    ) -> None:
+        still = compositor.blank()
+        command = file_command(self._tools, still.shape[1], still.shape[0] * 2 // 3, speech, target)
+        with open_tool(command, stdin=True) as child:
+            assert child.stdin is not None
+            try:
+                for number, state in enumerate(states):
+                    child.stdin.write(compositor.compose(still, state).data)
+                    on_progress(100 * (number + 1) / len(states))
+                child.stdin.close()
+            except BrokenPipeError:
+                pass  # the encoder has ended; `check` knows why
+            child.check()
+
+    def render_insert(
+        self, face: Face, folder: Path, slot_id: str, *, cancelled: Callable[[], bool] = lambda: False
+    ) -> Iterator[Fragment]:
+        """Yield the fragments of a slot of the version in `folder`, for every rung, each as soon as it is encoded.
+
+        `cancelled` is asked at every picture. Raises RenderFailed, InsertDoesNotFit, ToolCancelled.
+        """
+        try:
+            presentation = Presentation.load(folder)
+            slot = presentation.slot(slot_id)
+            if slot is None:
+                raise RenderFailed(f"the chapter has no slot {slot_id!r}")
+            frames = self.insert_frames(face, folder, presentation, slot, cancelled=cancelled)
+            yield from encode_insert(frames, presentation, slot, self._tools)
+        except ToolCancelled:
+            raise
+        except EncoderError as error:
+            raise RenderFailed(str(error)) from error
+
+    def insert_frames(
+        self,
+        face: Face,
+        folder: Path,
+        presentation: Presentation,
+        slot: Slot,
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Frame]:
+        """Yield the pictures of all touched segments: the chapter's own, within the slot's window with the face."""
+        window = presentation.grid.frames_within(slot.start_s, slot.duration_s)
+        first = presentation.segments_of(slot).start * presentation.grid.frames_per_segment
+        states = track_of(folder, presentation, slot).states
+        compositor: Compositor | None = None
+        with closing(mezzanine_frames(folder, presentation, slot, self._tools)) as own:  # type: ignore[type-var]
+            for number, frame in enumerate(own, first):
+                if cancelled():
+                    raise ToolCancelled
+                if number not in window:
+                    yield frame
+                    continue
+                if compositor is None:
+                    compositor = _into_slot(face, folder, slot, frame)
+                yield compositor.compose(frame, states[number - window.start])
+
+
+def track_of(folder: Path, presentation: Presentation, slot: Slot) -> MouthTrack:
+    """Return the slot's mouth track: the one baked beside it, or a new one where that is missing or of another engine.
+
+    Raises SpeechUnreadable if the narration is missing, too.
+    """
+    rate, window = presentation.grid.rate, presentation.grid.frames_within(slot.start_s, slot.duration_s)
+    try:
+        track = MouthTrack.load(folder / slot.track)
+        if track.engine == ENGINE and track.rate == rate and len(track.states) >= len(window):
+            return track
+    except (OSError, ValueError):
+        pass
+    return bake(folder / slot.narration, rate, len(window), early=slot.start_s * rate - window.start)
+
+
+def _into_slot(face: Face, folder: Path, slot: Slot, frame: Frame) -> Compositor:
+    mask = _mask(folder / slot.mask) if slot.mask else None
+    return Compositor.into_slot(face, slot.face, frame.shape[1], frame.shape[0] * 2 // 3, mask)
+
+
+def _mask(path: Path) -> NDArray[np.uint8]:
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise RenderFailed(f"the mask {path.name!r} cannot be read")
+    return np.asarray(mask, np.uint8)
+
+
+def _lines(size: str) -> int:
+    match = re.fullmatch(r"(\d{3,4})p", size)
+    lines = int(match[1]) // 2 * 2 if match else 0
+    if not SMALLEST_LINES <= lines <= LARGEST_LINES:
+        raise RenderFailed(f"{size!r} is not a size; give one such as 432p, 720p or 1080p")
+    return lines
+
+
+def file_command(tools: Tools, width: int, height: int, speech: Path, target: Path) -> Sequence[str]:
+    """Return the command that makes an MP4 of I420 pictures on standard input and the sound of `speech`."""
+    return (
+        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-y"),
+        *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", str(FILE_RATE), "-i", "pipe:0"),
+        *("-i", f"file:{speech}", "-map", "0:v", "-map", "1:a:0", "-map_metadata", "-1"),
+        *("-c:v", "libx264", "-preset", "veryfast", "-crf", "19", "-bf", "0"),
+        *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
+        *("-c:a", "aac", "-b:a", "128k", "-ac", "2", "-movflags", "+faststart", "-f", "mp4", f"file:{target}"),
+    )

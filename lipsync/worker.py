@@ -1,0 +1,336 @@
+"""The warm process: models loaded once, photos and renders one at a time; and its client in the server's loop.
+
+`python -m lipsync.worker` speaks lipsync.wire on standard input and output and ends when its input does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import queue
+import resource
+import sys
+import threading
+import traceback
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from encoder.errors import EncoderError, ToolCancelled
+from encoder.tools import python_module, start_companion
+from lipsync.errors import LipsyncError, RenderFailed, WorkerDied
+from lipsync.protocols import Fragment
+from lipsync.wire import LENGTHS, BadMessage, Header, error_header, error_of, lengths_of, packed
+
+if TYPE_CHECKING:
+    from lipsync.studio import Studio
+
+_log = logging.getLogger(__name__)
+
+START_S, STOP_S = 60.0, 3.0
+"""Longest time for a process to become ready; for a cancelled render, or a process told to end, to stop."""
+
+
+class WarmWorker:
+    """Implements lipsync.protocols.FaceWorker by a process that is started ahead and again after its death.
+
+    Calls wait for each other. Made inside a running loop, it starts its process at once; else at the first call.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._process: _Process | None = None
+        self._closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            self._later(self._warm())
+
+    @property
+    def pid(self) -> int | None:
+        """The living process, if there is one."""
+        return self._process.pid if self._process else None
+
+    async def examine(self, photo: bytes) -> bytes:
+        """Return the checked face; raises NotAPicture, PictureTooLarge, PhotoRefused, WorkerDied, ModelMissing."""
+        async with self._turn:
+            process = await self._ready()
+            try:
+                await process.say({"call": "examine"}, photo)
+                _, face = await process.hear()
+            except (WorkerDied, asyncio.CancelledError):
+                self._bury()
+                raise
+            return face
+
+    async def render(self, face: bytes, folder: Path, slot: str) -> AsyncGenerator[Fragment, None]:
+        """Yield the fragments of a slot; closing the iterator stops the work within a picture or two.
+
+        Raises RenderFailed, InsertDoesNotFit, WorkerDied.
+        """
+        await self._turn.acquire()
+        settled = True
+        try:
+            process = await self._ready()
+            settled = False
+            await process.say({"call": "render", "folder": str(folder), "slot": slot}, face)
+            async for fragment in _fragments(process):
+                yield fragment
+            settled = True
+        except WorkerDied:
+            self._bury()
+            settled = True
+            raise
+        except LipsyncError:
+            settled = True
+            raise
+        finally:
+            if settled:
+                self._turn.release()
+            else:
+                await asyncio.shield(self._later(self._call_off()))
+
+    async def close(self) -> None:
+        """End the process; a call in progress gets WorkerDied."""
+        self._closed = True
+        process, self._process = self._process, None
+        if process:
+            await process.end()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _call_off(self) -> None:
+        """Tell the worker to drop its render and hear it out; kill it if it does not stop. Ends the caller's turn."""
+        try:
+            if process := self._process:
+                async with asyncio.timeout(STOP_S):
+                    await process.say({"call": "cancel"})
+                    async for _ in _fragments(process):
+                        pass
+        except LipsyncError as error:
+            if isinstance(error, WorkerDied):
+                self._bury()
+        except (TimeoutError, asyncio.CancelledError):
+            self._bury()
+        finally:
+            self._turn.release()
+
+    async def _ready(self) -> _Process:
+        """Return the living process, a new one where there is none; raises WorkerDied, ModelMissing."""
+        if self._closed:
+            raise WorkerDied
+        if self._process is None:
+            self._process = await _Process.start()
+        return self._process
+
+    async def _warm(self) -> None:
+        async with self._turn:
+            with suppress(LipsyncError):  # the next call tries again and tells
+                await self._ready()
+
+    def _bury(self) -> None:
+        """Forget the process, make sure that it is dead, and start another."""
+        process, self._process = self._process, None
+        if process:
+            self._later(process.end())
+        if not self._closed:
+            self._later(self._warm())
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+async def _fragments(process: _Process) -> AsyncIterator[Fragment]:
+    """Yield what a render sends until it is done."""
+    while True:
+        header, data = await process.hear()
+        if header["event"] == "done":
+            return
+        yield Fragment(header["rendition"], header["number"], data)
+
+
+class _Process:
+    """One worker process, ready, with its pipes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
+        self._drain = asyncio.create_task(_log_lines(process.stderr))
+        self._lengths: tuple[int, int] | None = None
+        self.pid = process.pid
+
+    @classmethod
+    async def start(cls) -> _Process:
+        """Start a process and wait until its models are loaded; raises WorkerDied, or what the models lack."""
+        root = str(Path(__file__).resolve().parents[1])
+        paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        started = cls(await start_companion(python_module("lipsync.worker"), {**os.environ, "PYTHONPATH": paths}))
+        try:
+            async with asyncio.timeout(START_S):
+                await started.hear()
+        except BaseException as error:
+            await started.end()
+            if isinstance(error, TimeoutError):
+                raise WorkerDied from error
+            raise
+        return started
+
+    async def say(self, header: Header, payload: bytes = b"") -> None:
+        try:
+            self._stdin.write(packed(header, payload))
+            await self._stdin.drain()
+        except OSError as error:
+            raise WorkerDied from error
+
+    async def hear(self) -> tuple[Header, bytes]:
+        """Return the next message; raises what it says went wrong, WorkerDied at the end of the process."""
+        try:
+            if self._lengths is None:  # a cancelled caller may have read it already
+                self._lengths = lengths_of(await self._stdout.readexactly(LENGTHS.size))
+            data = await self._stdout.readexactly(sum(self._lengths))
+            header: Header = json.loads(data[: self._lengths[0]])
+            data, self._lengths = data[self._lengths[0] :], None
+        except (asyncio.IncompleteReadError, BadMessage, OSError, ValueError) as error:
+            raise WorkerDied from error
+        if header["event"] == "error":
+            raise error_of(header)
+        return header, data
+
+    async def end(self) -> None:
+        """Close its input; kill it if it does not go."""
+        with suppress(OSError):
+            self._stdin.close()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        finally:
+            if self._process.returncode is None:
+                self._process.kill()
+            await asyncio.gather(self._drain, return_exceptions=True)
+
+
+async def _log_lines(pipe: asyncio.StreamReader) -> None:
+    """Read the worker's standard error to its end, so that it never blocks on it."""
+    while text := await pipe.read(4096):
+        _log.warning("%s", text.decode("utf-8", "replace").rstrip())
+
+
+def main() -> None:
+    """Serve calls until standard input ends."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not reach the protocol
+    calls = Calls(sys.stdin.buffer)
+    try:
+        studio = _studio()
+    except (LipsyncError, EncoderError) as error:
+        _send(out, error_header(_ours(error)))
+        return
+    _send(out, {"event": "ready"})
+    for header, payload in calls:
+        _serve(studio, header, payload, calls, out)
+
+
+def _studio() -> Studio:
+    import cv2  # noqa: PLC0415 - the client imports this module without picture code
+
+    from lipsync.studio import Studio  # noqa: PLC0415
+
+    cv2.setNumThreads(1)
+    return Studio()
+
+
+class Calls:
+    """The calls from standard input, read in a thread so that a cancel is seen while a render runs."""
+
+    def __init__(self, stdin: IO[bytes]) -> None:
+        self._stdin, self._waiting = stdin, queue.Queue[tuple[Header, bytes] | None]()
+        self.cancelled, self.ended = threading.Event(), False
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def __iter__(self) -> Calls:
+        return self
+
+    def __next__(self) -> tuple[Header, bytes]:
+        call = self._waiting.get()
+        if call is None:
+            raise StopIteration
+        return call
+
+    def _read(self) -> None:
+        with suppress(EOFError, BadMessage, ValueError):
+            while True:
+                head, payload = lengths_of(self._exactly(LENGTHS.size))
+                header, data = json.loads(self._exactly(head)), self._exactly(payload)
+                if header["call"] == "cancel":
+                    self.cancelled.set()
+                else:
+                    self.cancelled.clear()
+                    self._waiting.put((header, data))
+        self.ended = True
+        self.cancelled.set()
+        self._waiting.put(None)
+        last_resort = threading.Timer(STOP_S, os._exit, [1])
+        last_resort.daemon = True
+        last_resort.start()
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._stdin.read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+
+def _serve(studio: Studio, header: Header, payload: bytes, calls: Calls, out: IO[bytes]) -> None:
+    try:
+        if header["call"] == "examine":
+            _send(out, {"event": "face"}, studio.examine(payload).to_bytes())
+        else:
+            _render(studio, header, payload, calls, out)
+    except BrokenPipeError:
+        raise SystemExit(0) from None  # the server is gone
+    except Exception as error:
+        _send(out, error_header(_ours(error)))
+
+
+def _render(studio: Studio, header: Header, payload: bytes, calls: Calls, out: IO[bytes]) -> None:
+    from lipsync.face import Face  # noqa: PLC0415
+
+    face = Face.from_bytes(payload)
+    with suppress(ToolCancelled):
+        folder, cancelled = Path(header["folder"]), calls.cancelled.is_set
+        for fragment in studio.render_insert(face, folder, header["slot"], cancelled=cancelled):
+            _send(out, {"event": "fragment", "rendition": fragment.rendition, "number": fragment.number}, fragment.data)
+    if not calls.ended:
+        _send(out, {"event": "done"})
+
+
+def _ours(error: Exception) -> LipsyncError:
+    """Return the error as one that the protocol knows; an unforeseen one goes to the log with its trace."""
+    if isinstance(error, LipsyncError):
+        return error
+    if not isinstance(error, EncoderError):
+        traceback.print_exception(error)
+        return RenderFailed(f"{type(error).__name__} in the worker; its log says where")
+    return RenderFailed(str(error))
+
+
+def _send(out: IO[bytes], header: Header, payload: bytes = b"") -> None:
+    out.write(packed(header, payload))
+    out.flush()
+
+
+if __name__ == "__main__":
+    main()
