@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -28,6 +29,9 @@ from mediaserver.sessions import Sessions
 from mediaserver.settings import Settings
 from mediaserver.streams import Streams
 from mediaserver.viewer import Viewer
+
+if TYPE_CHECKING:
+    from mediaserver.jobbook import Job
 
 SWEEP_S = 20.0
 # Time that answers under way get to finish when the server is told to stop.
@@ -110,17 +114,26 @@ async def _sweep(sessions: Sessions) -> None:
             _log.exception("The sweep of expired sessions failed; it is tried again.")
 
 
-def serve(settings: Settings, *, watch: bool, ready: Callable[[Addresses], None] | None = None) -> None:
+def serve(
+    settings: Settings,
+    *,
+    watch: bool,
+    ready: Callable[[Addresses], None] = lambda _addresses: None,
+    show: Callable[[list[Job]], None] = lambda _jobs: None,
+) -> None:
     """Serve until SIGTERM or SIGINT; with `watch` the masters in raw/ are encoded, too.
 
-    `ready` is called once, when requests are answered. Raises PortTaken, AddressUnusable.
+    `ready` is called once, when requests are answered; `show` from another thread whenever the jobs have changed.
+    Raises PortTaken, AddressUnusable.
     """
     # A photo must not reach the disk in a core dump either.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    asyncio.run(_serve(settings, watch, ready or (lambda _addresses: None)))
+    asyncio.run(_serve(settings, watch, ready, show))
 
 
-async def _serve(settings: Settings, watch: bool, ready: Callable[[Addresses], None]) -> None:
+async def _serve(
+    settings: Settings, watch: bool, ready: Callable[[Addresses], None], show: Callable[[list[Job]], None]
+) -> None:
     from lipsync.worker import WarmWorker  # noqa: PLC0415 - picture code belongs to no import of this module
 
     async with AsyncExitStack() as stack:
@@ -130,7 +143,7 @@ async def _serve(settings: Settings, watch: bool, ready: Callable[[Addresses], N
         examiner, renderer = WarmWorker(), WarmWorker()
         stack.push_async_callback(examiner.close)
         stack.push_async_callback(renderer.close)
-        jobs = await _jobs(settings, stack) if watch else None
+        jobs = await _jobs(settings, stack, show) if watch else None
         app = build_app(settings, examiner, renderer, jobs=jobs, scripts=_scripts())
         await _start(stack, app, listening)
         if admin:
@@ -139,10 +152,11 @@ async def _serve(settings: Settings, watch: bool, ready: Callable[[Addresses], N
         await _told_to_stop()
 
 
-async def _jobs(settings: Settings, stack: AsyncExitStack) -> JobListing:
+async def _jobs(settings: Settings, stack: AsyncExitStack, show: Callable[[list[Job]], None]) -> JobListing:
     from mediaserver.jobs import Jobs  # noqa: PLC0415 - the engine of the jobs takes a second to import
 
     jobs = Jobs(settings)
+    jobs.on_change(show)
     await asyncio.to_thread(jobs.start)
     stack.push_async_callback(asyncio.to_thread, jobs.stop)
     return jobs

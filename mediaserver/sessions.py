@@ -191,8 +191,9 @@ class Sessions:
         await self.sweep()
 
     async def sweep(self) -> None:
-        """Delete what has expired, and write down when the others were last used."""
-        for session in [s for s in self._living.values() if s.ended or self._expired(s)]:
+        """Delete what has expired or was deleted by `mediaserver forget`; write down when the others were last used."""
+        known = {row.id for row in self._ledger.sessions()}
+        for session in [s for s in self._living.values() if s.ended or s.id not in known or self._expired(s)]:
             try:
                 await self.end(session)
             except OSError:

@@ -1,0 +1,334 @@
+"""The command `mediaserver`: one verb after another, and the one place where an error becomes text and exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoder.errors import EncoderError
+from lipsync.errors import LipsyncError
+from mediaserver import __version__
+from mediaserver.errors import ServerError, SettingsError
+from mediaserver.progress import Progress
+from mediaserver.settings import Effective, keys, load_settings, value_of
+
+if TYPE_CHECKING:
+    from mediaserver.jobbook import Job
+
+REFUSED, USAGE, INTERRUPTED = 1, 2, 130
+FLAGS = ("raw", "media", "state", "host", "port", "admin_port", "workers")
+
+
+class Command:
+    """What every verb is given: its arguments, the settings with their origins, and where to say things."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.as_json: bool = getattr(arguments, "json", False)
+        self.progress = Progress(as_json=self.as_json)
+        flags = {name: getattr(arguments, name, None) for name in FLAGS}
+        self.effective: Effective = load_settings(getattr(arguments, "config", None), flags=flags)
+        self.settings = self.effective.settings
+
+    def print(self, text: str, facts: object) -> None:
+        """Print the outcome: `facts` with --json, else `text`."""
+        print(json.dumps(facts, ensure_ascii=False, default=str) if self.as_json else text, flush=True)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 refused or failed, 2 usage, 130 interrupted."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    arguments = parser().parse_args(words)
+    try:
+        status: int = arguments.run(Command(arguments))
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # who read our output has gone; a second complaint at exit is of no use to anybody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return REFUSED
+    except (EncoderError, LipsyncError, ServerError) as error:
+        complain(error.code, str(error), error.hint, as_json=getattr(arguments, "json", False))
+        return USAGE if isinstance(error, SettingsError) else REFUSED
+    except OSError as error:
+        sentence = f"The system refused it: {error.strerror or error}{f': {error.filename}' if error.filename else ''}."
+        complain("system", sentence, "`mediaserver doctor` looks at folders, disk and ports.", as_json=False)
+        return REFUSED
+    return status
+
+
+def complain(code: str, sentence: str, hint: str, *, as_json: bool) -> None:
+    """Say on standard error what went wrong and what to do."""
+    if as_json:
+        print(json.dumps({"event": "error", "code": code, "text": sentence, "hint": hint}), file=sys.stderr)
+    else:
+        print(f"error: {sentence}" + (f"\nhint: {hint}" if hint else ""), file=sys.stderr)
+
+
+# --- the verbs --------------------------------------------------------------------------------------------------------
+
+
+def setup(command: Command) -> int:
+    from mediaserver.setup import set_up
+
+    set_up(command.progress)
+    return 0
+
+
+def up(command: Command) -> int:
+    return _serve(command, watch=True)
+
+
+def serve(command: Command) -> int:
+    return _serve(command, watch=False)
+
+
+def _serve(command: Command, *, watch: bool) -> int:
+    from mediaserver import app
+    from mediaserver.announce import Announcer
+
+    announcer = Announcer(command.progress, command.settings.media)
+    for folder in (command.settings.raw, command.settings.media):
+        folder.mkdir(parents=True, exist_ok=True)
+    app.serve(command.settings, watch=watch, ready=announcer.ready, show=announcer.show)
+    command.progress.say("stopped")
+    return 0
+
+
+def watch(command: Command) -> int:
+    from mediaserver.jobreport import JobReport
+    from mediaserver.jobs import Jobs
+
+    command.settings.raw.mkdir(parents=True, exist_ok=True)
+    jobs = Jobs(command.settings)
+    jobs.on_change(JobReport(command.progress).show)
+    told_to_stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told_to_stop.set())
+    jobs.start()
+    try:
+        command.progress.say(f"watching {command.settings.raw}: drop masters there, Ctrl-C stops")
+        told_to_stop.wait()
+    finally:
+        jobs.stop()
+    return 0
+
+
+def encode(command: Command) -> int:
+    from mediaserver.jobreport import JobReport
+    from mediaserver.jobs import Jobs
+
+    jobs = Jobs(command.settings, watching=False)
+    jobs.start()
+    try:
+        ids = [jobs.submit(file, named=True) for file in command.arguments.files]
+        ended = jobs.wait(ids, JobReport(command.progress).show)
+    finally:
+        jobs.stop()
+    return 0 if all(job.state == "published" for job in ended) else REFUSED
+
+
+def probe(command: Command) -> int:
+    from encoder.ladder import ladder_for
+    from encoder.probe import probe as look
+    from encoder.tools import find_tools
+
+    master = look(command.arguments.file, find_tools())
+    ladder = ladder_for(master)
+    sound = master.sound
+    spoken = f"{sound.channels} channels at {sound.sample_rate_hz} Hz, language {sound.language}" if sound else "none"
+    lines = (
+        f"picture   {master.width} x {master.height}, {float(master.rate):g} frames/s, {master.frames} frames",
+        f"duration  {float(master.duration_s):.2f} s",
+        f"sound     {spoken}",
+        f"rungs     {', '.join(f'{rung.name} ({rung.width} x {rung.height})' for rung in ladder.rungs)}",
+        f"segments  {ladder.grid.segments} of {ladder.grid.frames_per_segment} frames",
+    )
+    command.print("\n".join(lines), {"master": asdict(master), "rungs": [asdict(rung) for rung in ladder.rungs]})
+    return 0
+
+
+def status(command: Command) -> int:
+    from mediaserver.announce import published
+    from mediaserver.jobs import Jobs
+
+    book = Jobs(command.settings, watching=False)
+    try:
+        jobs = book.jobs()
+    finally:
+        book.close()
+    chapters = published(command.settings.media)
+    lines = [f"chapter {chapter}, version {version}" for chapter, version in sorted(chapters.items())]
+    lines += [_job_line(job) for job in jobs]
+    facts = {"chapters": chapters, "jobs": [job.to_json() for job in jobs]}
+    command.print("\n".join(lines) or "No chapter is published and no master is known.", facts)
+    return 0
+
+
+def _job_line(job: Job) -> str:
+    from mediaserver.jobreport import doing, line
+
+    return f"{doing(job)}: {job.percent or 0:.0f} %" if job.state == "running" else line(job)
+
+
+def retry(command: Command) -> int:
+    return _on_job(command, "retry", "waits for its turn; `mediaserver up` or `watch` makes it")
+
+
+def cancel(command: Command) -> int:
+    return _on_job(command, "cancel", "is cancelled")
+
+
+def _on_job(command: Command, verb: str, outcome: str) -> int:
+    from mediaserver.jobs import Jobs
+
+    jobs = Jobs(command.settings, watching=False)
+    try:
+        job: Job = getattr(jobs, verb)(command.arguments.name)
+    finally:
+        jobs.close()
+    command.print(f"{job.file} {outcome}.", job.to_json())
+    return 0
+
+
+def lipsync(command: Command) -> int:
+    from lipsync.studio import Studio
+
+    words = command.arguments
+    show = command.progress.update
+    Studio().render_file(
+        words.face, words.speech, words.out, size=words.size, on_progress=lambda p: show("rendering", p)
+    )
+    command.progress.say(f"written: {words.out}", file=str(words.out))
+    return 0
+
+
+def narration_bake(command: Command) -> int:
+    """Analyse a speech as a slot's narration is analysed, and write the mouth track beside it."""
+    import hashlib
+    from fractions import Fraction
+
+    from encoder.tools import find_tools
+    from lipsync.narration import SAMPLE_RATE_HZ, MouthTrack, analyse, read_speech
+
+    file: Path = command.arguments.file
+    rate = Fraction(25)
+    samples = read_speech(file, find_tools())
+    frames = -(-len(samples) * rate // SAMPLE_RATE_HZ)
+    track = MouthTrack(rate, analyse(samples, rate, frames), hashlib.sha256(file.read_bytes()).hexdigest())
+    target = file.with_name(f"{file.stem}.track.npz")
+    track.save(target)
+    command.print(f"written: {target}, {frames} pictures", {"file": str(target), "pictures": frames})
+    return 0
+
+
+def forget(command: Command) -> int:
+    from mediaserver.forget import forget_all, forget_expired, forget_one
+
+    words = command.arguments
+    if words.session:
+        forget_one(command.settings, words.session)
+        count = 1
+    else:
+        count = forget_all(command.settings) if words.all else forget_expired(command.settings)
+    command.print(f"{count} session{'' if count == 1 else 's'} deleted.", {"deleted": count})
+    return 0
+
+
+def doctor(command: Command) -> int:
+    from mediaserver.doctor import examine
+
+    findings = examine(command.settings)
+    lines = [
+        f"{finding.state:8}{finding.part}: {finding.sentence}" + (f"\n        {finding.hint}" if finding.hint else "")
+        for finding in findings
+    ]
+    command.print("\n".join(lines), [asdict(finding) for finding in findings])
+    return REFUSED if any(finding.state == "bad" for finding in findings) else 0
+
+
+def config(command: Command) -> int:
+    """Print every setting as a mediaserver.toml, with its meaning and where its value comes from."""
+    lines, facts = [], {}
+    for key, field in keys():
+        value, origin = value_of(command.settings, key), command.effective.origins[key]
+        if key == "consent.controller":
+            lines.append("[consent]")
+        written = json.dumps(value, default=str, ensure_ascii=False)
+        lines += [f"# {field.metadata['help']} ({origin})", f"{key.rpartition('.')[2]} = {written}", ""]
+        facts[key] = {"value": value, "from": origin, "help": field.metadata["help"]}
+    command.print("\n".join(lines).rstrip(), facts)
+    return 0
+
+
+# --- the words of the command line ------------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; the common flags may stand before or after the verb."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    helps = {key: field.metadata["help"] for key, field in keys() if "." not in key}
+    common.add_argument("--config", type=Path, metavar="FILE", help="settings file instead of ./mediaserver.toml")
+    for name in FLAGS:
+        kind = Path if name in ("raw", "media", "state") else str if name == "host" else int
+        metavar = {Path: "DIR", str: "H", int: "N"}[kind]
+        common.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=helps[name])
+    common.add_argument("--json", action="store_true", help="JSON lines instead of text")
+    top = argparse.ArgumentParser(
+        prog="mediaserver", description="A film with the viewer's own face inside.", parents=[common]
+    )
+    top.add_argument("--version", action="version", version=f"mediaserver {__version__}")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def verb(name: str, run: Callable[[Command], int], help: str, into: Any = verbs) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = into.add_parser(name, help=help, description=help, parents=[common])
+        added.set_defaults(run=run)
+        return added
+
+    verb("setup", setup, "fetch the pinned programs, models and scripts")
+    verb("up", up, "serve, and encode what is dropped into raw/")
+    verb("serve", serve, "serve what is published, with sessions and renders")
+    verb("watch", watch, "encode what is dropped into raw/, without serving")
+    verb("encode", encode, "encode and publish these masters, then end").add_argument(
+        "files", nargs="+", type=Path, metavar="FILE"
+    )
+    verb("probe", probe, "say what a master is and what would be made of it").add_argument(
+        "file", type=Path, metavar="FILE"
+    )
+    verb("status", status, "list published chapters and jobs")
+    verb("retry", retry, "make a master again that failed").add_argument("name", metavar="NAME")
+    verb("cancel", cancel, "cancel a job").add_argument("name", metavar="NAME")
+    speak = verb("lipsync", lipsync, "let the face in a picture speak, as a video file")
+    speak.add_argument("face", type=Path, metavar="FACE", help="JPEG, PNG or WebP with one face")
+    speak.add_argument("speech", type=Path, metavar="SPEECH", help="any file with speech in it")
+    speak.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4")
+    speak.add_argument("--size", default="720p", metavar="LINES", help="height of the video, e.g. 432p; default 720p")
+    narration = top_narration(verbs, common)
+    verb("bake", narration_bake, "analyse a speech into a mouth track", narration).add_argument(
+        "file", type=Path, metavar="FILE"
+    )
+    which = verb(
+        "forget", forget, "delete viewers' sessions with all that was made of them"
+    ).add_mutually_exclusive_group(required=True)
+    which.add_argument("session", nargs="?", metavar="SESSION", help="a session's address /s/.../")
+    which.add_argument("--expired", action="store_true", help="those whose time is over")
+    which.add_argument("--all", action="store_true", help="every one")
+    verb("doctor", doctor, "look at the installation")
+    verb("config", config, "print every setting, its value and where it comes from")
+    return top
+
+
+def top_narration(verbs: Any, common: argparse.ArgumentParser) -> Any:
+    """Return where the verbs of `mediaserver narration` are added."""
+    group = verbs.add_parser("narration", help="work on the speech of slots", parents=[common])
+    return group.add_subparsers(title="verbs", metavar="VERB", required=True)

@@ -1,0 +1,117 @@
+"""Looks at the installation and says of each part, in one sentence, whether it will do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from encoder.capabilities import probe_capabilities
+from encoder.errors import EncoderError
+from encoder.tools import cache_folder, find_tools
+from mediaserver.errors import NotSetUp
+from mediaserver.pins import pins, this_machine
+from mediaserver.settings import Settings
+from mediaserver.setup import is_whole, npm_folder
+
+State = Literal["ok", "warning", "bad"]
+LOW_BYTES = 5 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One part, how it is, the sentence, and what to do unless it is "ok"."""
+
+    part: str
+    state: State
+    sentence: str
+    hint: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; changes nothing."""
+    return [*_files(), *_programs(), _scripts(), *_folders(settings), _disk(settings), *_ports(settings), _cores()]
+
+
+def _files() -> Iterator[Finding]:
+    cache = cache_folder()
+    for pin in pins(this_machine()):
+        if is_whole(pin, cache):
+            yield Finding(pin.file, "ok", f"is exactly the pinned one ({pin.licence}).")
+        else:
+            how = "has other bytes than the pinned one" if (cache / pin.file).exists() else "is missing"
+            yield Finding(pin.file, "bad", f"{how} in {cache}.", "Run `mediaserver setup`.")
+
+
+def _programs() -> Iterator[Finding]:
+    try:
+        tools = find_tools()
+        able = probe_capabilities(tools.ffmpeg)
+    except EncoderError as error:
+        yield Finding("ffmpeg", "bad", str(error), error.hint)
+        return
+    if able.missing:
+        yield Finding("ffmpeg", "bad", f"{tools.ffmpeg} cannot do {', '.join(able.missing)}.", "Use a full build.")
+    elif able.absent:
+        yield Finding("ffmpeg", "warning", f"{tools.ffmpeg} lacks {', '.join(able.absent)}.", "Nothing needs it today.")
+    else:
+        yield Finding("ffmpeg", "ok", f"{tools.ffmpeg} can do all that is asked of it.")
+
+
+def _scripts() -> Finding:
+    try:
+        return Finding("players", "ok", f"their scripts lie in {npm_folder()}.")
+    except NotSetUp as error:
+        return Finding("players", "bad", str(error), error.hint)
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    for name, folder in (("raw", settings.raw), ("media", settings.media), ("state", settings.state)):
+        if not folder.is_dir():
+            yield Finding(name, "warning", f"{folder} does not exist yet.", "It is made at the first start.")
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            yield Finding(name, "bad", f"{folder} cannot be written.", f"Give it to the user {os.getuid()}.")
+        else:
+            yield Finding(name, "ok", f"{folder.absolute()} can be written.")
+    if _lies_in(settings.state, settings.media):
+        yield Finding("state", "bad", "state lies inside media, which is served.", "Name another folder with --state.")
+
+
+def _lies_in(inner: Path, outer: Path) -> bool:
+    return inner.resolve().is_relative_to(outer.resolve())
+
+
+def _disk(settings: Settings) -> Finding:
+    place = settings.media.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    sentence = f"{free / 1024**3:.0f} GiB are free where media lies."
+    if free < LOW_BYTES:
+        return Finding("disk", "warning", sentence, "A chapter of an hour needs about 5 GiB; make room.")
+    return Finding("disk", "ok", sentence)
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    for flag, host, port in (
+        ("--port", settings.host, settings.port),
+        ("--admin-port", "127.0.0.1", settings.admin_port),
+    ):
+        try:
+            socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        except OSError as error:
+            hint = f"If it is not this server that runs already, choose another one: {flag} N."
+            yield Finding("port", "warning", f"{host}:{port} is not free ({error.strerror or error}).", hint)
+        else:
+            yield Finding("port", "ok", f"{host}:{port} is free.")
+
+
+def _cores() -> Finding:
+    cores = os.cpu_count() or 1
+    if cores < 2:
+        return Finding("cores", "warning", "there is one core.", "Encoding and rendering will take turns: allow time.")
+    return Finding("cores", "ok", f"there are {cores} cores.")
