@@ -143,7 +143,7 @@ async def _serve(
         examiner, renderer = WarmWorker(), WarmWorker()
         stack.push_async_callback(examiner.close)
         stack.push_async_callback(renderer.close)
-        jobs = await _jobs(settings, stack, show) if watch else None
+        jobs = await _jobs(settings, watch, stack, show)
         app = build_app(settings, examiner, renderer, jobs=jobs, scripts=_scripts())
         await _start(stack, app, listening)
         if admin:
@@ -152,13 +152,17 @@ async def _serve(
         await _told_to_stop()
 
 
-async def _jobs(settings: Settings, stack: AsyncExitStack, show: Callable[[list[Job]], None]) -> JobListing:
+async def _jobs(
+    settings: Settings, watch: bool, stack: AsyncExitStack, show: Callable[[list[Job]], None]
+) -> JobListing:
+    """Run the jobs here, or only read what another process writes of them."""
     from mediaserver.jobs import Jobs  # noqa: PLC0415 - the engine of the jobs takes a second to import
 
     jobs = Jobs(settings)
-    jobs.on_change(show)
-    await asyncio.to_thread(jobs.start)
-    stack.push_async_callback(asyncio.to_thread, jobs.stop)
+    if watch:
+        jobs.on_change(show)
+        await asyncio.to_thread(jobs.start)
+    stack.push_async_callback(asyncio.to_thread, jobs.stop if watch else jobs.close)
     return jobs
 
 

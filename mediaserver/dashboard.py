@@ -21,6 +21,8 @@ SCRIPTS = {
     "lib/dash.js": "dashjs/dist/modern/umd/dash.all.min.js",
     "lib/hls.js": "hls.js/dist/hls.min.js",
 }
+# Whoever may open the page is not told where the files lie on this machine.
+_OPERATORS_ONLY = frozenset({"path", "command", "stderr_tail"})
 _OURS = (".css", ".js", ".svg")
 
 # Players hand their buffers to the video as blob: addresses and may run their parser in a worker of that kind.
@@ -106,7 +108,8 @@ class Dashboard:
     async def jobs(self, request: web.Request) -> web.StreamResponse:
         """List the jobs; their engine is asked in a thread, because it reads a database."""
         listed = await asyncio.to_thread(self._jobs.listing)
-        return web.json_response({"jobs": listed}, headers={"Cache-Control": "no-store"})
+        shown = [{key: value for key, value in job.items() if key not in _OPERATORS_ONLY} for job in listed]
+        return web.json_response({"jobs": shown}, headers={"Cache-Control": "no-store"})
 
 
 async def _page(request: web.Request, page: Manifest) -> web.StreamResponse:

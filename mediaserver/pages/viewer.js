@@ -1,0 +1,284 @@
+// The viewer's page: choose a chapter, watch it, and put one's own face into its scene.
+
+import { Player, chosenPlayer } from "./player.js";
+import { Problem, ROOT, Session, chapters, consentText } from "./session.js";
+
+const $ = (id) => document.getElementById(id);
+const video = $("video");
+const player = new Player(video, $("still"), chosenPlayer(location.search), showPlayerProblem);
+const now = { list: [], chapter: null, consent: null, session: null, status: null, personal: false, uploading: false };
+
+// --- the film ---
+
+async function listChapters() {
+  try {
+    now.list = await chapters();
+  } catch (problem) {
+    if (!now.chapter) showEmpty(problem.message);
+    return;
+  }
+  if (!now.list.length) return showEmpty("No chapter is published yet. It appears here as soon as one is.");
+  $("chapters").replaceChildren(...now.list.map(chapterButton));
+  if (!now.chapter) {
+    const asked = new URLSearchParams(location.search).get("chapter");
+    await choose(now.list.find(({ chapter }) => chapter === asked) ?? now.list.find(({ slots }) => slots.length) ?? now.list[0]);
+  }
+}
+
+function chapterButton(chapter) {
+  const button = element("button", { type: "button", textContent: chapter.title });
+  button.setAttribute("aria-current", String(chapter.chapter === now.chapter?.chapter));
+  button.onclick = () => choose(chapter, true);
+  return button;
+}
+
+async function choose(chapter, play = false) {
+  now.chapter = chapter;
+  $("empty").hidden = true;
+  $("player-problem").hidden = true;
+  $("title").textContent = chapter.title;
+  $("facts").textContent = [clock(chapter.duration_s), chapter.rungs.join(", ")].join(" · ");
+  document.title = `${chapter.title} – Watch`;
+  $("chapters").replaceChildren(...now.list.map(chapterButton));
+  drawTimeline();
+  showPanel();
+  now.personal = hasPhoto();
+  await open(() => player.open(base(), { play }));
+}
+
+// Below which address the manifests lie that this viewer gets now.
+function base() {
+  const { chapter } = now.chapter;
+  return now.personal ? now.session.chapter(chapter) : new URL(`${encodeURIComponent(chapter)}/`, ROOT);
+}
+
+// Change between the shared and the personal manifest without losing the place.
+async function playPersonal(personal) {
+  if (personal === now.personal || !now.chapter) return;
+  now.personal = personal;
+  await open(() => player.switchTo(base()));
+}
+
+async function open(start) {
+  try {
+    await start();
+  } catch (error) {
+    showPlayerProblem(error.message);
+  }
+}
+
+function drawTimeline() {
+  const { slots, duration_s } = now.chapter;
+  const bar = $("timeline");
+  bar.hidden = $("legend").hidden = $("jump").hidden = !slots.length;
+  bar.querySelectorAll(".slot").forEach((old) => old.remove());
+  for (const slot of slots) {
+    const mark = element("div", { className: "slot" });
+    mark.dataset.slot = slot.slot;
+    mark.style.left = `${(100 * slot.start_s) / duration_s}%`;
+    mark.style.width = `${(100 * slot.duration_s) / duration_s}%`;
+    bar.append(mark);
+  }
+  const spans = slots.map(({ start_s, duration_s: s }) => `${clock(start_s)} – ${clock(start_s + s)}`);
+  $("legend").textContent = `The scene that can be yours: ${spans.join(", ")}`;
+}
+
+function jump() {
+  video.currentTime = Math.max(0, now.chapter.slots[0].start_s - 2);
+  video.play().catch(() => {});
+}
+
+video.addEventListener("timeupdate", () => {
+  if (now.chapter) $("played").style.width = `${(100 * video.currentTime) / now.chapter.duration_s}%`;
+});
+
+// --- the viewer's own scene ---
+
+function hasPhoto() {
+  return Boolean(now.session) && ["captured", "ready", "failed"].includes(now.status?.state);
+}
+
+async function showConsent() {
+  try {
+    now.consent = await consentText();
+  } catch (problem) {
+    return showVerdict(problem);
+  }
+  $("consent-text").textContent = now.consent.text;
+  $("consent-text").lang = now.consent.lang;
+  $("boxes").replaceChildren(...now.consent.boxes.map(({ id, text }) => {
+    const box = element("input", { type: "checkbox", id: `box-${id}`, name: id });
+    const label = element("label", { className: "box" });
+    label.append(box, element("span", { textContent: text }));
+    return label;
+  }));
+  allowBegin();
+}
+
+function ticked() {
+  return Object.fromEntries([...$("boxes").querySelectorAll("input")].map(({ name, checked }) => [name, checked]));
+}
+
+function allowBegin() {
+  const boxes = Object.values(ticked());
+  $("begin").disabled = !boxes.length || boxes.includes(false);
+}
+
+async function begin(event) {
+  event.preventDefault();
+  $("begin").disabled = true;
+  try {
+    follow(await Session.begin(now.consent, ticked()));
+    $("gone").hidden = true;
+    $("photo").focus();
+  } catch (problem) {
+    showVerdict(problem);
+    await showConsent();
+  }
+}
+
+function follow(session) {
+  now.session = session;
+  now.status = { state: "consented", slots: [] };
+  showPanel();
+  session.follow(told, gone);
+}
+
+function told(status) {
+  now.status = status;
+  showPanel();
+  playPersonal(hasPhoto());
+}
+
+async function sendPhoto(file) {
+  if (!file || !now.session || now.uploading) return;
+  now.uploading = true;
+  $("verdict").hidden = true;
+  showPanel();
+  try {
+    const { state, slots } = await now.session.photo(file);
+    now.status = { state, slots };
+  } catch (problem) {
+    showVerdict(problem);
+  }
+  now.uploading = false;
+  $("photo").value = "";
+  showPanel();
+  await playPersonal(hasPhoto());
+}
+
+// The player leaves the personal addresses first: from the delete on they answer 410.
+async function deleteAll() {
+  const { session } = now;
+  $("delete").disabled = true;
+  try {
+    await playPersonal(false);
+    await session.delete();
+    gone("Everything of yours is deleted.");
+  } catch (problem) {
+    showVerdict(problem);
+  }
+  $("delete").disabled = false;
+}
+
+function gone(words = "Your session has ended, and everything of it is deleted.") {
+  now.session = now.status = null;
+  $("verdict").hidden = true;
+  $("boxes").querySelectorAll("input").forEach((box) => { box.checked = false; });
+  allowBegin();
+  $("gone").textContent = words;
+  $("gone").hidden = false;
+  showPanel();
+  playPersonal(false);
+}
+
+// --- what is shown ---
+
+function showPanel() {
+  const state = now.status?.state ?? "none";
+  const photo = hasPhoto() || now.uploading, slots = now.chapter?.slots.length ?? 0;
+  document.body.dataset.state = state;
+  $("consent-step").hidden = Boolean(now.session) || !slots;
+  $("photo-step").hidden = !now.session || photo;
+  $("scene-step").hidden = !now.session || !photo;
+  $("end").hidden = !now.session;
+  $("no-slot").hidden = Boolean(slots) || Boolean(now.session) || !now.chapter;
+  const done = { consent: now.session, photo: hasPhoto(), scene: state === "ready" };
+  for (const step of document.querySelectorAll(".steps li")) step.toggleAttribute("data-done", Boolean(done[step.dataset.step]));
+  showScene(state);
+}
+
+function showScene(state) {
+  const mine = (now.status?.slots ?? []).filter(({ chapter }) => chapter === now.chapter?.chapter);
+  const share = mine.length ? mine.reduce((sum, { progress }) => sum + progress, 0) / mine.length : 0;
+  $("state").textContent = words(state, mine);
+  $("progress").hidden = state === "failed" || now.uploading || !mine.length;
+  $("progress").value = share;
+  $("mine").hidden = state !== "ready" || !now.chapter?.slots.length;
+  $("retake").hidden = now.uploading;
+  for (const mark of document.querySelectorAll(".timeline .slot")) {
+    mark.dataset.state = mine.find(({ slot }) => slot === mark.dataset.slot)?.state ?? "";
+  }
+}
+
+function words(state, slots) {
+  if (now.uploading) return "Your photo is being looked at …";
+  if (state === "ready") return "Your scene is ready. It is in your film only.";
+  if (state === "failed") return "Your scene could not be made; the film shows its own picture. Another photo may help.";
+  const wait = Math.max(0, ...slots.map(({ eta_s }) => eta_s ?? 0));
+  const time = wait ? ` About ${wait} s left.` : "";
+  if (slots.some((slot) => slot.state === "rendering")) return `Your scene is being made.${time} The film plays meanwhile.`;
+  return slots.length ? `Your photo is fine. Your scene is next in line.${time}` : "Your photo is fine.";
+}
+
+function showVerdict(problem) {
+  const box = $("verdict");
+  box.dataset.verdict = problem.verdict ?? "";
+  box.replaceChildren(element("strong", { textContent: problem.message }), problem instanceof Problem ? problem.hint : "");
+  box.hidden = false;
+  if (problem.status === 410) gone();
+}
+
+function showPlayerProblem(text) {
+  $("player-problem").textContent = `The film cannot be played: ${text}`;
+  $("player-problem").hidden = false;
+}
+
+function showEmpty(text) {
+  $("empty").textContent = text;
+  $("empty").hidden = false;
+}
+
+function clock(seconds) {
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+function element(name, properties) {
+  return Object.assign(document.createElement(name), properties);
+}
+
+// --- start ---
+
+$("insecure").hidden = window.isSecureContext;
+$("no-file-input").hidden = document.body.dataset.photoFileInput !== "off";
+$("boxes").addEventListener("change", allowBegin);
+$("consent-form").addEventListener("submit", begin);
+$("photo").addEventListener("change", ({ target }) => sendPhoto(target.files[0]));
+$("jump").addEventListener("click", jump);
+$("mine").addEventListener("click", jump);
+$("delete").addEventListener("click", deleteAll);
+for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+  $("drop").addEventListener(name, (event) => {
+    event.preventDefault();
+    $("drop").toggleAttribute("data-over", over);
+    if (name === "drop") sendPhoto(event.dataTransfer.files[0]);
+  });
+}
+
+showPanel();
+await showConsent();
+const kept = await Session.kept();
+if (kept) follow(kept);
+await listChapters();
+setInterval(() => { if (!document.hidden) listChapters(); }, 5000);
