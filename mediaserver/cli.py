@@ -48,8 +48,13 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 refused or failed, 2 usage, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     arguments = parser().parse_args(words)
+    return guarded(lambda: arguments.run(Command(arguments)), as_json=getattr(arguments, "json", False))
+
+
+def guarded(run: Callable[[], int], *, as_json: bool = False) -> int:
+    """Return the status of `run`, or say what went wrong and return the status for that."""
     try:
-        status: int = arguments.run(Command(arguments))
+        return run()
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
@@ -58,13 +63,12 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return REFUSED
     except (EncoderError, LipsyncError, ServerError) as error:
-        complain(error.code, str(error), error.hint, as_json=getattr(arguments, "json", False))
+        complain(error.code, str(error), error.hint, as_json=as_json)
         return USAGE if isinstance(error, SettingsError) else REFUSED
     except OSError as error:
         sentence = f"The system refused it: {error.strerror or error}{f': {error.filename}' if error.filename else ''}."
-        complain("system", sentence, "`mediaserver doctor` looks at folders, disk and ports.", as_json=False)
+        complain("system", sentence, "`mediaserver doctor` looks at folders, disk and ports.", as_json=as_json)
         return REFUSED
-    return status
 
 
 def complain(code: str, sentence: str, hint: str, *, as_json: bool) -> None:

@@ -70,6 +70,14 @@ class SampleFailed(ServerError):
         super().__init__(f"The sample master could not be made: {reason}")
 
 
+class DemoFailed(ServerError):
+    code = "demo_failed"
+    hint = "The lines above say how far it came; `mediaserver doctor` checks the installation."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The demo stopped: {reason}")
+
+
 class BadRequest(ServerError):
     code = "bad_request"
     status = 400
