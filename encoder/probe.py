@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from encoder.model import Master, Sound
 from encoder.tools import Tools, run_tool
 
 SMALLEST = 64
+FIRST_BOXES = (b"ftyp", b"wide", b"mdat", b"free", b"skip", b"pnot")
 LANGUAGES = {"eng": "en", "fra": "fr", "fre": "fr", "ara": "ar", "deu": "de", "ger": "de", "spa": "es", "ita": "it"}
 
 
@@ -46,9 +48,16 @@ def command(path: Path, tools: Tools) -> tuple[str, ...]:
 
 
 def _refusal(path: Path, failure: ToolFailed) -> MasterUnreadable | MasterTruncated:
+    """Tell a film that was cut off from a file that never was one."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if not head:
+        return MasterUnreadable(path, "it is empty.")
     text = failure.stderr_tail
     if "moov atom not found" in text:
-        return MasterTruncated(path, "its index (moov) is missing.")
+        if head[4:8] in FIRST_BOXES:
+            return MasterTruncated(path, "its index (moov) is missing.")
+        return MasterUnreadable(path, "it does not begin as one.")
     reason = text.strip().splitlines()[-1].removeprefix(f"file:{path}: ") if text.strip() else "unknown format"
     return MasterUnreadable(path, f"{reason}.")
 
@@ -94,15 +103,23 @@ def _rate(path: Path, video: dict[str, Any]) -> Fraction:
 def _frames(path: Path, video: dict[str, Any], said: dict[str, Any], rate: Fraction) -> int:
     if (counted := int(video.get("nb_frames", 0))) > 0:
         return counted
-    seconds = Fraction(str(video.get("duration") or said.get("format", {}).get("duration") or 0))
+    container = said.get("format", {}).get("duration")
+    seconds = Fraction(str(video.get("duration") or _tagged_duration(video) or container or 0))
     if (frames := round(seconds * rate)) < 1:
         raise MasterTruncated(path, "no duration can be found.")
     return frames
+
+
+def _tagged_duration(video: dict[str, Any]) -> str | None:
+    """Matroska tells in a tag how long each track is; the whole file is as long as its longest one."""
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", str(video.get("tags", {}).get("DURATION", "")))
+    return str(int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3])) if tag else None
 
 
 def _sound(streams: list[dict[str, Any]]) -> Sound | None:
     audio = next((s for s in streams if s.get("codec_type") == "audio" and int(s.get("channels", 0))), None)
     if audio is None:
         return None
-    language = str(audio.get("tags", {}).get("language", "und"))
-    return Sound(min(2, int(audio["channels"])), 48000, LANGUAGES.get(language, language))
+    tag = str(audio.get("tags", {}).get("language", "und"))
+    language = LANGUAGES.get(tag, tag if re.fullmatch("[a-z]{2,3}", tag) else "und")
+    return Sound(min(2, int(audio["channels"])), 48000, language)

@@ -14,6 +14,8 @@ from encoder.errors import BadSidecar, SlotOutsideChapter
 from encoder.model import Grid, Placement, Slot
 
 KEYS = frozenset({"title", "language", "slot"})
+# BCP 47, as far as languages, scripts and regions go.
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{5,8})*")
 SLOT_KEYS = frozenset({"id", "start", "duration", "speaker_consent", "face", "mask", "compose"})
 
 
@@ -44,10 +46,13 @@ def read_sidecar(master: Path, grid: Grid) -> Sidecar:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSidecar(path, f"{error}.") from error
     slots = parse_slots(path, said, grid)
+    language = said.get("language")
+    if language is not None and not (isinstance(language, str) and LANGUAGE.fullmatch(language)):
+        raise BadSidecar(path, f"the language {language!r} is no tag such as en, fr or pt-BR.")
     beside = ((s.id, master.with_name(f"{master.stem}.slot.{s.id}.wav")) for s in slots)
     return Sidecar(
         title=str(said.get("title", master.stem)),
-        language=str(said["language"]) if "language" in said else None,
+        language=language,
         slots=slots,
         narrations=tuple((slot_id, file) for slot_id, file in beside if file.is_file()),
     )
@@ -56,7 +61,10 @@ def read_sidecar(master: Path, grid: Grid) -> Sidecar:
 def parse_slots(path: Path, said: dict[str, Any], grid: Grid) -> tuple[Slot, ...]:
     """Check the slots against the chapter's grid; pure but for the mask's existence. Raises BadSidecar."""
     _only(path, said, KEYS)
-    slots = tuple(_slot(path, entry, grid) for entry in said.get("slot", []))
+    entries = said.get("slot", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise BadSidecar(path, "a slot is a table of its own: begin it with the line [[slot]].")
+    slots = tuple(_slot(path, entry, grid) for entry in entries)
     if len({slot.id for slot in slots}) < len(slots):
         raise BadSidecar(path, "two slots have the same id.")
     ranges = sorted((grid.touched_by(s.start_s, s.duration_s) for s in slots), key=lambda r: r.start)
@@ -100,9 +108,9 @@ def _check_words(path: Path, slot: Slot) -> None:
     if slot.compose not in ("moving", "still"):
         raise BadSidecar(path, f"compose must be 'moving' or 'still', not {slot.compose!r}.")
     if slot.mask is not None:
-        mask = path.with_name(slot.mask)
-        if mask.parent != path.parent or not mask.is_file():
-            raise BadSidecar(path, f"the mask {slot.mask!r} does not lie beside it.")
+        named = isinstance(slot.mask, str) and re.fullmatch(r"[^/\\\0]+\.png", slot.mask)
+        if not named or not path.with_name(slot.mask).is_file():
+            raise BadSidecar(path, f"the mask {slot.mask!r} is not the name of a .png file beside it.")
 
 
 def _seconds(value: object) -> Fraction:

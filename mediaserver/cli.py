@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoder.errors import EncoderError
+from encoder.errors import EncoderError, MasterMissing
 from lipsync.errors import LipsyncError
 from mediaserver import __version__
 from mediaserver.errors import ServerError, SettingsError
@@ -132,14 +132,19 @@ def encode(command: Command) -> int:
     from mediaserver.jobreport import JobReport
     from mediaserver.jobs import Jobs
 
-    jobs = Jobs(command.settings, watching=False)
+    jobs, ids = Jobs(command.settings, watching=False), []
     jobs.start()
     try:
-        ids = [jobs.submit(file, named=True) for file in command.arguments.files]
+        for file in command.arguments.files:
+            try:
+                ids.append(jobs.submit(file, named=True))
+            except MasterMissing as error:
+                complain(error.code, str(error), error.hint, as_json=command.as_json)
         ended = jobs.wait(ids, JobReport(command.progress).show)
     finally:
         jobs.stop()
-    return 0 if all(job.state == "published" for job in ended) else REFUSED
+    whole = len(ids) == len(command.arguments.files) and all(job.state == "published" for job in ended)
+    return 0 if whole else REFUSED
 
 
 def probe(command: Command) -> int:

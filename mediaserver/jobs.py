@@ -150,7 +150,7 @@ class Jobs:
         """Wait until the jobs of `ids` have come to an end and return them; `show` is given them now and then."""
         wanted = list(ids)
         while True:
-            jobs = self._opened_book().jobs(wanted)
+            jobs = self._opened_book().jobs(wanted) if wanted else []
             show(jobs)
             if not any(job.state in ACTIVE for job in jobs):
                 return jobs

@@ -1,0 +1,87 @@
+"""Publication: all or nothing, twice is once, and the pointer last."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from encoder.publish import current_version, part_folder, publish, retire
+
+
+@pytest.fixture
+def chapter(tmp_path: Path) -> Path:
+    return tmp_path / "part2"
+
+
+def finished(chapter: Path, version: str, content: str = "x") -> Path:
+    part = part_folder(chapter, version)
+    part.mkdir(parents=True)
+    (part / "presentation.json").write_text(content)
+    return part
+
+
+def test_before_publication_nothing_is_current(chapter: Path):
+    finished(chapter, "v1")
+    assert current_version(chapter) is None
+    assert not (chapter / "v1").exists()
+
+
+def test_a_published_version_is_current_and_no_part_remains(chapter: Path):
+    finished(chapter, "v1")
+    assert publish(chapter, "v1") == chapter / "v1"
+    assert current_version(chapter) == "v1"
+    assert sorted(file.name for file in chapter.iterdir()) == ["current", "v1"]
+
+
+def test_publishing_twice_is_publishing_once(chapter: Path):
+    finished(chapter, "v1")
+    publish(chapter, "v1")
+    before = (chapter / "v1" / "presentation.json").stat().st_ino
+    publish(chapter, "v1")
+    assert (chapter / "v1" / "presentation.json").stat().st_ino == before
+
+
+def test_a_crash_between_rename_and_pointer_is_made_good(chapter: Path):
+    finished(chapter, "v1").rename(chapter / "v1")
+    publish(chapter, "v1")
+    assert current_version(chapter) == "v1"
+
+
+def test_a_version_that_exists_is_never_written_again(chapter: Path):
+    finished(chapter, "v1", "first")
+    publish(chapter, "v1")
+    finished(chapter, "v1", "second")
+    publish(chapter, "v1")
+    assert (chapter / "v1" / "presentation.json").read_text() == "first"
+    assert not part_folder(chapter, "v1").exists()
+
+
+def test_the_old_version_stays_beside_the_new_one(chapter: Path):
+    for version in ("v1", "v2"):
+        finished(chapter, version)
+        publish(chapter, version)
+    assert current_version(chapter) == "v2"
+    assert (chapter / "v1").is_dir()
+    assert retire(chapter) == []
+
+
+def test_a_superseded_version_goes_when_nobody_can_watch_it_any_more(chapter: Path):
+    for version in ("v1", "v2"):
+        finished(chapter, version)
+        publish(chapter, version)
+    finished(chapter, "v3")
+    os.utime(chapter / "current", (0, 0))
+    assert retire(chapter) == ["v1"]
+    assert (chapter / "v2").is_dir()
+    assert part_folder(chapter, "v3").is_dir()
+    assert retire(chapter / "nowhere") == []
+
+
+@pytest.mark.parametrize("content", ["", "\n", None])
+def test_a_pointer_that_names_nothing_is_no_version(chapter: Path, content: str | None):
+    chapter.mkdir()
+    if content is not None:
+        (chapter / "current").write_text(content)
+    assert current_version(chapter) is None
