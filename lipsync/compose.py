@@ -12,7 +12,6 @@ from encoder.model import Placement
 from lipsync.errors import RenderFailed
 from lipsync.face import CHIN, FOREHEAD, Face
 from lipsync.label import Label
-from lipsync.movement import Floats
 from lipsync.photo import Pixels
 from lipsync.renderer import Box, Renderer
 
@@ -23,6 +22,8 @@ FEATHER = 0.16
 """Width of the soft edge, as a share of half the rectangle."""
 ROUNDNESS = 3.2
 """Exponent of the superellipse: 2 is an ellipse, more is squarer."""
+FACE_ROOM = 1.3
+"""Height of the rectangle that a face needs, as a multiple of the distance from chin to forehead."""
 MATCH, MATCH_LIMIT = 0.3, 0.12
 """How much of the way to the scene's light and colour the face goes, and how far at most."""
 SMALLEST_PX = 64
@@ -74,7 +75,7 @@ def _even_down(value: float) -> int:
     return int((value + 1e-6) // 2 * 2)
 
 
-def soft_matte(width: int, height: int) -> Floats:
+def soft_matte(width: int, height: int) -> NDArray[np.float32]:
     """Return a superellipse that fills (height, width), 1 inside, falling softly to 0 at its edge."""
     x = (np.arange(width, dtype=np.float32) + 0.5) / width * 2 - 1
     y = (np.arange(height, dtype=np.float32) + 0.5) / height * 2 - 1
@@ -83,21 +84,35 @@ def soft_matte(width: int, height: int) -> Floats:
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
-def fitted(face: Face, width: int, height: int) -> Face:
-    """Return the face scaled so that its picture covers (width, height), centred on the face as far as it reaches."""
+def fitted(face: Face, width: int, height: int) -> tuple[Face, Box]:
+    """Return the face scaled to cover (width, height), centred on the face, and the part that its picture covers.
+
+    A rectangle wider than the head is covered only as far as forehead and chin allow; the rest is mirrored border.
+    """
     old_height, old_width = face.picture.shape[:2]
+    chin, forehead = face.landmarks[CHIN, :2], face.landmarks[FOREHEAD, :2]
     scale = max(width / old_width, height / old_height)
-    centre = (face.landmarks[CHIN, :2] + face.landmarks[FOREHEAD, :2]) / 2 * scale
-    left = np.clip(centre[0] - width / 2, 0, scale * old_width - width)
-    top = np.clip(centre[1] - height / 2, 0, scale * old_height - height)
+    scale = min(scale, height / (FACE_ROOM * float(np.linalg.norm(chin - forehead))))
+    centre = (chin + forehead) / 2 * scale
+    left, covered_left, covered_right = _aligned(float(centre[0]), scale * old_width, width)
+    top, covered_top, covered_bottom = _aligned(float(centre[1]), scale * old_height, height)
     shift = (scale - 1) / 2
-    return face.moved(np.array([[scale, 0, shift - left], [0, scale, shift - top]], np.float64), width, height)
+    moved = face.moved(np.array([[scale, 0, shift - left], [0, scale, shift - top]], np.float64), width, height)
+    return moved, Box(covered_left, covered_top, covered_right - covered_left, covered_bottom - covered_top)
+
+
+def _aligned(centre: float, length: float, room: int) -> tuple[float, int, int]:
+    """Return where a picture of `length` must begin to have `centre` in the middle of `room`, and what it covers."""
+    if length >= room:
+        return min(max(centre - room / 2, 0.0), length - room), 0, room
+    begin = min(max(room / 2 - centre, 0.0), room - length)
+    return -begin, round(begin), round(begin + length)
 
 
 class Compositor:
     """Lays one face into the rectangle of frame after frame, always with the label."""
 
-    def __init__(self, face: Face, box: Box, matte: Floats, lines: int, *, match: bool) -> None:
+    def __init__(self, face: Face, box: Box, matte: NDArray[np.float32], lines: int, *, match: bool) -> None:
         """`face` and `matte` have the size of `box`; `lines` is the height of the whole frames."""
         self._face, self._box, self._matte, self._match = face, box, matte, match
         self._label = Label.for_height(lines)
@@ -115,12 +130,14 @@ class Compositor:
     ) -> Compositor:
         """For a chapter's frames of that size; `mask` (grey, 255 = face) stands for the placement's rectangle."""
         box = rectangle_of(placement, width, height)
+        placed, covered = fitted(face, box.w, box.h)
+        matte = np.zeros((box.h, box.w), np.float32)
         if mask is None:
-            matte = soft_matte(box.w, box.h)
+            matte[covered.rows, covered.columns] = soft_matte(covered.w, covered.h)
         else:
             fitting = cv2.resize(mask, (box.w, box.h), interpolation=cv2.INTER_AREA)
             matte = np.asarray(fitting, np.float32) / np.float32(255)
-        return cls(fitted(face, box.w, box.h), box, matte, height, match=True)
+        return cls(placed, box, matte, height, match=True)
 
     @classmethod
     def portrait(cls, face: Face) -> Compositor:

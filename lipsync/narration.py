@@ -69,7 +69,7 @@ class MouthTrack:
     def load(cls, path: Path) -> MouthTrack:
         """Raises OSError if it cannot be read, ValueError if it is not a track of this format."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                 if int(stored["format"]) != FORMAT or tuple(stored["parameters"].tolist()) != PARAMETERS:
                     raise ValueError(f"{path.name} is a mouth track of another format")
                 states = stored["states"].astype(np.float32)
@@ -168,7 +168,7 @@ def _spectral(hops: Floats) -> tuple[Floats, ...]:
         power[:, (hz >= low) & (hz < high)].sum(axis=1) for low, high in ((90, 8001), (90, 1200), (3200, 8001))
     )
     envelope = _envelope(hops * window)
-    first = _centroid(envelope, hz, 220, 1000)
+    first = _centroid(envelope / (1.02 - np.cos(2 * np.pi * hz / SAMPLE_RATE_HZ)), hz, 220, 1000)  # emphasis undone
     second = _centroid(envelope, hz, 850, 2700)
     return level, bass, treble, first, second
 
@@ -214,7 +214,7 @@ def _open(sound: _Sound) -> Floats:
     low, high = np.percentile(spoken, [10, 92]) if len(spoken) else (330, 710)
     low, high = (low + 330) / 2, (max(high, low + 200) + 710) / 2
     far = np.clip((sound.first_hz - low) / (high - low), 0, 1)
-    wide = sound.loud**0.8 * (0.27 + 0.68 * far)
+    wide = sound.loud**0.8 * (0.34 + 0.63 * far)
     return np.asarray(wide * (1 - 0.75 * sound.hiss), np.float32)
 
 
@@ -236,7 +236,7 @@ def _press(sound: _Sound) -> Floats:
     before, after = _loudest(sound.level_db, reach, -1), _loudest(sound.level_db, reach, 1)
     depth = np.minimum(before, after) - sound.level_db
     spoken = np.minimum(_loudest(sound.loud, reach, -1), _loudest(sound.loud, reach, 1)) > 0.25
-    hissing = _loudest(sound.hiss * np.sqrt(sound.loud), round(0.04 * HOPS_PER_S), 1)
+    hissing = _loudest(sound.hiss * np.sqrt(sound.loud), reach, 1)
     return np.asarray(np.clip((depth - 9) / 9, 0, 1) * spoken * (1 - np.clip(2 * hissing, 0, 1)), np.float32)
 
 

@@ -28,12 +28,12 @@ face = {x = 0.25, y = 0.1, w = 0.5, h = 0.8}
 
 
 def vowel(name: str, duration_s: float) -> NDArray[np.float32]:
-    """A steady voice: harmonics of 120 Hz, weighted by two resonances."""
+    """A steady voice: harmonics of 120 Hz that fall by 6 dB an octave, weighted by two resonances."""
     at_s = np.arange(round(duration_s * RATE_HZ)) / RATE_HZ
     sound = np.zeros_like(at_s)
     for hz in range(120, 5000, 120):
         gain = sum(1 / (1 + ((hz - formant) / 90) ** 2) for formant in FORMANTS[name]) + 0.004
-        sound += gain * np.sin(2 * np.pi * hz * at_s + hz)
+        sound += gain * 120 / hz * np.sin(2 * np.pi * hz * at_s + hz)
     return (0.3 * sound / abs(sound).max()).astype(np.float32)
 
 

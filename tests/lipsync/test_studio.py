@@ -1,0 +1,197 @@
+"""The whole way from a photo and a speech to a file and to an insert."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from encoder.boxes import read_samples
+from encoder.errors import ToolCancelled
+from encoder.model import Presentation
+from encoder.tools import run_tool
+from lipsync import Studio
+from lipsync.compose import rectangle_of, views_of
+from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed, SpeechUnreadable
+from lipsync.face import Face
+from lipsync.narration import bake
+from lipsync.splice import mezzanine_frames
+from lipsync.studio import track_of
+from tests.lipsync.conftest import DEMO, room, spoken, vowel, write_wav
+
+
+@pytest.fixture(scope="module")
+def studio() -> Studio:
+    return Studio()
+
+
+@pytest.fixture(scope="module")
+def face(studio) -> Face:
+    return studio.examine((DEMO / "man.jpg").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory) -> Path:
+    """1 s of silence, 1 s of `a`, 1 s of silence."""
+    path = tmp_path_factory.mktemp("speech") / "it's a speech.wav"
+    return write_wav(path, spoken(room(1), vowel("a", 1), room(1)))
+
+
+@pytest.fixture(scope="module")
+def film(studio, speech, tools, tmp_path_factory) -> tuple[Path, list[np.ndarray], list[float]]:
+    """A flat file of 360 lines, its pictures (BGR), and what was told of its progress."""
+    out = tmp_path_factory.mktemp("film") / "out.mp4"
+    told: list[float] = []
+    studio.render_file(DEMO / "man.jpg", speech, out, size="360p", on_progress=told.append)
+    command = [str(tools.ffmpeg), "-v", "error", "-i", str(out), "-f", "rawvideo", "-pix_fmt", "bgr24", "pipe:1"]
+    pictures = np.frombuffer(run_tool(command), np.uint8).reshape(-1, 360, 360, 3)
+    return out, list(pictures), told
+
+
+def mouth_of(picture: np.ndarray) -> np.ndarray:
+    """Where the demo man's mouth and chin are in his photo."""
+    height, width = picture.shape[:2]
+    return picture[round(0.70 * height) : round(0.85 * height), round(0.40 * width) : round(0.62 * width)].astype(int)
+
+
+def test_a_file_has_the_length_of_its_speech_and_both_tracks(film, tools):
+    out, pictures, _ = film
+    assert len(pictures) == 75
+    probe = ["-v", "error", "-show_entries", "stream=codec_name,color_space,pix_fmt", "-of", "csv", str(out)]
+    said = run_tool([str(tools.ffprobe), *probe]).decode()
+    assert "h264,yuv420p,bt709" in said
+    assert "aac" in said
+
+
+def test_the_mouth_of_a_file_moves_with_the_voice_and_rests_without_it(film):
+    pictures = film[1]
+    rest = mouth_of(pictures[5])
+    moved = np.array([abs(mouth_of(picture) - rest).mean() for picture in pictures])
+    assert moved[30:48].min() > 8
+    assert moved[:18].max() < 4
+    assert moved[64:].max() < 4
+
+
+def test_a_file_shows_the_whole_photo_with_the_label(film):
+    photo = cv2.resize(cv2.imread(str(DEMO / "man.jpg")), (360, 360), interpolation=cv2.INTER_AREA)
+    first = film[1][0]
+    assert abs(first[60:].astype(int) - photo[60:]).mean() < 8
+    badge = first[:40, 300:]
+    assert (badge.min(axis=2) > 205).sum() > 30
+    assert (badge.max(axis=2) < 90).sum() > 60
+
+
+def test_progress_rises_to_100(film):
+    told = film[2]
+    assert all(a < b for a, b in pairwise(told))
+    assert told[-1] == 100
+
+
+def test_a_file_that_cannot_be_made_says_why_and_leaves_nothing(studio, speech, tmp_path):
+    with pytest.raises(NotAPicture, match="missing"):
+        studio.render_file(tmp_path / "missing.jpg", speech, tmp_path / "out.mp4")
+    with pytest.raises(NotAPicture, match="neither JPEG"):
+        studio.render_file(speech, speech, tmp_path / "out.mp4")
+    with pytest.raises(RenderFailed, match="'huge' is not a size"):
+        studio.render_file(DEMO / "man.jpg", speech, tmp_path / "out.mp4", size="huge")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_speech_or_a_folder_that_is_not_there_is_told(studio, speech, tmp_path):
+    with pytest.raises(SpeechUnreadable):
+        studio.render_file(DEMO / "man.jpg", tmp_path / "none.wav", tmp_path / "out.mp4")
+    with pytest.raises(RenderFailed, match="folder"):
+        studio.render_file(DEMO / "man.jpg", speech, tmp_path / "none" / "out.mp4")
+
+
+def test_an_old_file_stays_until_the_new_one_is_whole(studio, speech, tmp_path, monkeypatch):
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"old")
+    monkeypatch.setattr("lipsync.studio.file_command", lambda tools, *_: (str(tools.ffmpeg), "-nonsense"))
+    with pytest.raises(RenderFailed):
+        studio.render_file(DEMO / "man.jpg", speech, out, size="144p")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_a_photo_is_examined_before_anything_else(studio):
+    with pytest.raises(PhotoRefused):
+        studio.examine(bytes(cv2.imencode(".png", np.full((1, 1, 3), 9, np.uint8))[1].tobytes()))
+
+
+def test_an_insert_changes_only_the_slot_in_time_and_in_the_picture(studio, face, chapter, tools):
+    presentation = Presentation.load(chapter)
+    slot = presentation.slots[0]
+    own = list(mezzanine_frames(chapter, presentation, slot, tools))
+    mine = list(studio.insert_frames(face, chapter, presentation, slot))
+    assert len(mine) == len(own) == 100
+    box = rectangle_of(slot.face, 640, 360)
+    half = (slice(box.y // 2, (box.y + box.h) // 2), slice(box.x // 2, (box.x + box.w) // 2))
+    for number, (before, after) in enumerate(zip(own, mine, strict=True), 50):
+        if not 62 <= number < 113:
+            assert np.array_equal(before, after)
+            continue
+        assert abs(after[box.rows, box.columns].astype(int) - before[box.rows, box.columns]).mean() > 5
+        for plane, where in zip(views_of(after), ((box.rows, box.columns), half, half), strict=True):
+            plane[where] = 0
+        for plane, where in zip(views_of(before), ((box.rows, box.columns), half, half), strict=True):
+            plane[where] = 0
+        assert np.array_equal(before, after)
+
+
+def test_the_mouth_of_an_insert_moves_with_the_narration(studio, face, chapter):
+    """The voice says `a` in the first second of the slot and is silent in the second one."""
+    presentation = Presentation.load(chapter)
+    slot = presentation.slots[0]
+    frames = list(studio.insert_frames(face, chapter, presentation, slot))
+    box = rectangle_of(slot.face, 640, 360)
+    mouths = [f[box.y + box.h * 6 // 10 : box.y + box.h * 9 // 10, box.columns].astype(int) for f in frames]
+    rest = mouths[110 - 50]
+    speaking = [abs(mouths[n - 50] - rest).mean() for n in range(68, 84)]
+    silent = [abs(mouths[n - 50] - rest).mean() for n in range(102, 112)]
+    assert min(speaking) > 3 * max(*silent, 0.3)
+
+
+def test_an_insert_has_every_segment_of_every_rung(studio, face, chapter):
+    presentation = Presentation.load(chapter)
+    fragments = list(studio.render_insert(face, chapter, "you"))
+    wanted = {(r.id, n) for r in presentation.videos for n in presentation.segments_of(presentation.slots[0])}
+    assert {(f.rendition, f.number) for f in fragments} == wanted
+    assert all(len(read_samples(f.data)) == len(presentation.grid.frames_of(f.number)) for f in fragments)
+
+
+def test_a_cancelled_insert_ends_at_once(studio, face, chapter):
+    asked = iter(range(1000))
+    with pytest.raises(ToolCancelled):
+        list(studio.render_insert(face, chapter, "you", cancelled=lambda: next(asked) > 5))
+    assert next(asked) < 12
+
+
+def test_an_unknown_slot_or_folder_is_told(studio, face, chapter, tmp_path):
+    with pytest.raises(RenderFailed, match="no slot 'nobody'"):
+        list(studio.render_insert(face, chapter, "nobody"))
+    with pytest.raises(RenderFailed):
+        list(studio.render_insert(face, tmp_path, "you"))
+
+
+def test_a_baked_track_is_used_and_one_of_another_engine_is_not(chapter, tmp_path):
+    presentation = Presentation.load(chapter)
+    slot = presentation.slots[0]
+    (tmp_path / slot.narration).write_bytes((chapter / slot.narration).read_bytes())
+    fresh = track_of(tmp_path, presentation, slot)
+    assert len(fresh.states) == 51
+    baked = bake(tmp_path / slot.narration, Fraction(25), 60)
+    baked.save(tmp_path / slot.track)
+    assert len(track_of(tmp_path, presentation, slot).states) == 60
+    type(baked)(baked.rate, baked.states, baked.audio_sha256, "older").save(tmp_path / slot.track)
+    assert len(track_of(tmp_path, presentation, slot).states) == 51
+
+
+def test_the_package_is_imported_without_picture_code():
+    check = "import sys, lipsync, lipsync.protocols, lipsync.errors; print({'cv2', 'numpy'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout == "set()\n"
