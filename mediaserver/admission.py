@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from encoder.errors import EncoderError
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, WorkerDied
 from lipsync.protocols import FaceWorker, Fragment
 from mediaserver.errors import QueueFull
 from mediaserver.inserts import Insert, InsertStore
@@ -148,7 +148,11 @@ class Admission:
         insert.began_s = asyncio.get_running_loop().time()
         insert.become("rendering")
         try:
-            await self._fill(scene)
+            try:
+                await self._fill(scene)
+            except WorkerDied:
+                # A new worker has been started; what the dead one finished is kept, for the same face gives the same.
+                await self._fill(scene)
             if insert.complete:
                 self._finished(insert)
                 insert.become("ready")

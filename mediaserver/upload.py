@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import BodyPartReader, web
 
 from lipsync.errors import NotAPicture, PictureTooLarge
+from mediaserver.errors import ServerError
 
 _BLOCK = 64 * 1024
+# Whoever takes longer holds a place that another viewer could have.
+SLOWEST_S = 60.0
+
+
+class TooSlow(ServerError):
+    """A photo that does not come to its end (HTTP 408)."""
+
+    code = "too_slow"
+    status = 408
+    hint = "Try again, with a smaller photo or a better connection."
+
+    def __init__(self) -> None:
+        super().__init__(f"The photo did not arrive within {SLOWEST_S:.0f} seconds.")
+
+
+class CutOff(ServerError):
+    """A body that ends before its declared length."""
+
+    code = "cut_off"
+    status = 400
+    hint = "Send the photo again."
+
+    def __init__(self) -> None:
+        super().__init__("The photo did not arrive whole.")
 
 
 async def read_photo(request: web.Request, limit_bytes: int) -> bytes:
     """Return the bytes of the photo, sent as the body itself or as the first file of a form.
 
-    Raises NotAPicture for any other content and PictureTooLarge above the limit. (`request.post()` would write parts
-    above 1 MiB to a temporary file; a photo must never be on disk.)
+    Raises NotAPicture for any other content, PictureTooLarge above the limit, TooSlow and CutOff. (`request.post()`
+    would write parts above 1 MiB to a temporary file; a photo must never be on disk.)
     """
+    try:
+        async with asyncio.timeout(SLOWEST_S):
+            return await _read(request, limit_bytes)
+    except TimeoutError:
+        raise TooSlow from None
+    except web.RequestPayloadError:
+        raise CutOff from None
+
+
+async def _read(request: web.Request, limit_bytes: int) -> bytes:
     kind = request.content_type
     too_large = PictureTooLarge(f"more than {limit_bytes:,} bytes")
     if request.content_length is not None and request.content_length > limit_bytes + _BLOCK:

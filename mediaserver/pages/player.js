@@ -45,7 +45,8 @@ export class Player {
     player.updateSettings({
       streaming: {
         buffer: { bufferTimeDefault: BUFFER_S, bufferTimeAtTopQuality: BUFFER_S, bufferTimeAtTopQualityLongForm: BUFFER_S },
-        cmcd: { enabled: true, mode: "query" },
+        // In headers: the addresses stay the same, and the browser can keep what is immutable.
+        cmcd: { enabled: true, mode: "headers" },
       },
     });
     player.on("error", ({ error }) => this.#onProblem(error?.message ?? "The film cannot be played."));
@@ -55,7 +56,7 @@ export class Player {
 
   _hls(url, at) {
     const player = new Hls({
-      maxBufferLength: BUFFER_S, maxMaxBufferLength: BUFFER_S, startPosition: at || -1, cmcd: {},
+      maxBufferLength: BUFFER_S, maxMaxBufferLength: BUFFER_S, startPosition: at || -1, cmcd: { useHeaders: true },
     });
     player.on(Hls.Events.ERROR, (_, data) => { if (data.fatal) this.#onProblem(data.details); });
     player.loadSource(url);

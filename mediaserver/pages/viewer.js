@@ -212,7 +212,7 @@ function showScene(state) {
   const mine = (now.status?.slots ?? []).filter(({ chapter }) => chapter === now.chapter?.chapter);
   const share = mine.length ? mine.reduce((sum, { progress }) => sum + progress, 0) / mine.length : 0;
   $("state").textContent = words(state, mine);
-  $("progress").hidden = state === "failed" || now.uploading || !mine.length;
+  $("progress").hidden = !mine.some(({ state: s }) => ["waiting", "rendering"].includes(s)) || now.uploading;
   $("progress").value = share;
   $("mine").hidden = state !== "ready" || !now.chapter?.slots.length;
   $("retake").hidden = now.uploading;

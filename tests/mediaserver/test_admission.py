@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from lipsync.errors import WorkerDied
 from mediaserver.app import build_app
 from mediaserver.settings import Settings
 from tests.mediaserver.conftest import Publish, ScriptedFaceWorker, Serve, Served, fragment_bytes
@@ -157,6 +158,39 @@ async def test_progress_grows_with_the_fragments_and_waiting_viewers_are_told_ho
     waiting = (await served.state(second))["slots"][0]
     assert (waiting["state"], waiting["progress"]) == ("waiting", 0)
     assert waiting["eta_s"] >= slot["eta_s"]
+
+
+class Mortal(ScriptedFaceWorker):
+    """Dies after the third fragment of its first render, or of every one."""
+
+    immortal_after = 1
+
+    async def render(self, face, folder, slot):
+        made = 0
+        dies = len(self.begun) < self.immortal_after
+        async for fragment in super().render(face, folder, slot):
+            if dies and made == 3:
+                raise WorkerDied
+            made += 1
+            yield fragment
+
+
+async def test_a_worker_that_dies_costs_the_viewer_only_time(publish: Publish, serve: Serve):
+    publish()
+    served = await serve(Mortal())
+    await served.until(await captured(served, b"first"), "ready")
+    assert len(served.worker.begun) == 2
+
+
+async def test_a_render_that_kills_its_worker_twice_has_failed_and_the_next_viewer_is_served(
+    publish: Publish, serve: Serve
+):
+    publish()
+    worker = Mortal()
+    worker.immortal_after = 2
+    served = await serve(worker)
+    await served.until(await captured(served, b"first"), "failed")
+    await served.until(await captured(served, b"second"), "ready")
 
 
 async def test_the_end_of_the_server_stops_a_render(publish: Publish, serve: Serve):

@@ -170,6 +170,56 @@ async def test_a_body_without_a_declared_length_is_cut_at_the_limit(serve: Serve
         assert answer.status == 413
 
 
+@pytest.mark.parametrize("kind", ["image/jpeg", "multipart/form-data; boundary=x"])
+async def test_an_upload_that_breaks_off_disturbs_nobody(serve: Serve, caplog, kind: str):
+    served = await serve(queue_limit=1)
+    session = await served.begin()
+    host, port = served.url.removeprefix("http://").rstrip("/").split(":")
+    for _ in range(3):
+        _, writer = await asyncio.open_connection(host, int(port))
+        head = f"PUT /{session}photo HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 90000\r\n\r\n"
+        writer.write(head.encode() + b'--x\r\nContent-Disposition: form-data; name="photo"\r\n\r\nhalf of it')
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        await asyncio.sleep(0.05)
+    assert (await served.put_photo(session))[0] == 202
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_an_upload_in_broken_chunks_is_a_bad_request(serve: Serve, caplog):
+    served = await serve()
+    session = await served.begin()
+    host, port = served.url.removeprefix("http://").rstrip("/").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"PUT /{session}photo HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+    writer.write(head.encode() + b"4\r\nhalf\r\nzz\r\n")
+    answer = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.split()[1] == b"400"
+    assert (await served.put_photo(session))[0] == 202
+    assert not [record for record in caplog.records if record.exc_info and record.name.startswith("mediaserver")]
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", "multipart/form-data; boundary=x"])
+async def test_an_upload_that_never_ends_loses_its_place(serve: Serve, monkeypatch, kind: str):
+    monkeypatch.setattr("mediaserver.upload.SLOWEST_S", 0.1)
+    served = await serve(queue_limit=1)
+    session = await served.begin()
+
+    async def dripping():
+        yield b'--x\r\nContent-Disposition: form-data; name="photo"\r\n\r\n'
+        await asyncio.sleep(0.5)
+        yield b"late"
+
+    async with served.client.put(
+        f"{served.url}{session}photo", data=dripping(), headers={"Content-Type": kind}
+    ) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (408, "too_slow")
+    assert (await served.put_photo(session))[0] == 202
+
+
 @pytest.mark.parametrize("form", [False, True])
 async def test_a_photo_is_never_in_a_file(publish: Publish, serve: Serve, tmp_path: Path, form: bool):
     publish()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from urllib.parse import quote
 
 import pytest
 
@@ -244,6 +245,19 @@ async def test_a_client_that_leaves_in_the_middle_disturbs_nobody(publish: Publi
         await reader.readexactly(1000)
         writer.transport.abort()
     assert len((await served.get(f"{chapter.path}/{big.name}"))[2]) == 8_000_000
+
+
+async def test_a_chapter_may_have_a_name_in_any_script(publish: Publish, serve: Serve):
+    chapter = publish(chapter="الجزء-2.é")
+    served = await serve()
+    status, _, sent = await served.get("الجزء-2.é/master.m3u8")
+    assert status == 200
+    line = next(line for line in sent.decode().splitlines() if line and not line.startswith("#"))
+    status, _, _ = await served.get(f"{quote('الجزء-2.é')}/{line}")
+    assert status == 200
+    assert (await served.get(f"{chapter.path}/video_432p_h264.mp4"))[0] == 200
+    session = await served.begin()
+    assert (await served.get(f"{session}{quote('الجزء-2.é')}/v1/video_432p_h264/5.m4s"))[0] == 200
 
 
 async def test_the_list_of_chapters_tells_pages_what_there_is(publish: Publish, serve: Serve):
