@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from encoder.publish import current_version
+from mediaserver.library import Library
 from mediaserver.progress import Progress
 
 if TYPE_CHECKING:
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 def published(media: Path) -> dict[str, str]:
     """Return the current version of every published chapter."""
-    folders = [folder for folder in media.iterdir() if folder.is_dir()] if media.is_dir() else []
-    versions = {folder.name: current_version(folder) for folder in folders}
-    return {chapter: version for chapter, version in sorted(versions.items()) if version}
+    editions = Library(media).chapters() if media.is_dir() else []
+    return {edition.presentation.chapter: edition.presentation.version for edition in editions}
 
 
 class Announcer:

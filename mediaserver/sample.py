@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import wave
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,9 @@ def make(folder: Path, *, small: bool = False, on_progress: Callable[[float], No
     except OSError as error:
         raise SampleFailed(f"{folder}: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
-        speech.unlink(missing_ok=True)
+        for left in (part, speech):
+            with suppress(OSError):
+                left.unlink()
     return master
 
 

@@ -35,9 +35,9 @@ def set_up(progress: Progress) -> None:
     Raises SetupFailed; whatever was fetched before stays and is not fetched again.
     """
     cache = cache_folder()
-    with _only_one(cache, progress), _Wheels(progress) as wheels:
+    with _only_one(cache, progress), Wheels(progress) as wheels:
         for pin in pins(this_machine()):
-            _provide(pin, cache, wheels, progress)
+            provide(pin, cache, wheels, progress)
         _provide_scripts(cache, wheels, progress)
     _check_programs(progress)
     progress.say(f"set up: {cache}")
@@ -85,7 +85,8 @@ def _only_one(cache: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _provide(pin: Pin, cache: Path, wheels: _Wheels, progress: Progress) -> None:
+def provide(pin: Pin, cache: Path, wheels: Wheels, progress: Progress) -> None:
+    """Leave the pinned file in the cache, from the first source that has it; raises SetupFailed."""
     if is_whole(pin, cache):
         return
     reasons: list[str] = []
@@ -93,7 +94,7 @@ def _provide(pin: Pin, cache: Path, wheels: _Wheels, progress: Progress) -> None
         try:
             with _opened(source, wheels) as data:
                 store(data, cache / pin.file, pin.sha256, executable=pin.executable)
-        except (OSError, KeyError, zipfile.BadZipFile, EncoderError, _WrongBytes) as error:
+        except (OSError, KeyError, zipfile.BadZipFile, EncoderError, WrongBytes) as error:
             reasons.append(f"{source}: {_reason(error)}")
             progress.say(f"{pin.file}: {reasons[-1]}")
         else:
@@ -102,7 +103,7 @@ def _provide(pin: Pin, cache: Path, wheels: _Wheels, progress: Progress) -> None
     raise SetupFailed(pin.file, tuple(reasons))
 
 
-class _WrongBytes(Exception):
+class WrongBytes(Exception):
     """A source has a file that is not the pinned one."""
 
 
@@ -114,7 +115,7 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _opened(source: Address | Wheel, wheels: _Wheels) -> Iterator[BinaryIO]:
+def _opened(source: Address | Wheel, wheels: Wheels) -> Iterator[BinaryIO]:
     if isinstance(source, Address):
         with urllib.request.urlopen(source.url, timeout=CONNECT_S) as answer:  # noqa: S310 - https, from our own table
             yield answer
@@ -136,7 +137,7 @@ def store(data: BinaryIO, target: Path, sha256: str, *, executable: bool) -> Non
             file.flush()
             os.fsync(file.fileno())
         if digest.hexdigest() != sha256:
-            raise _WrongBytes("its bytes are not the pinned ones")
+            raise WrongBytes("its bytes are not the pinned ones")
         part.chmod(0o755 if executable else 0o644)
         part.replace(target)
     finally:
@@ -144,14 +145,14 @@ def store(data: BinaryIO, target: Path, sha256: str, *, executable: bool) -> Non
 
 
 @dataclass
-class _Wheels:
+class Wheels:
     """Wheels fetched during this run, each once, in a folder that is gone afterwards."""
 
     progress: Progress
     _folder: tempfile.TemporaryDirectory[str] = field(init=False)
     _found: dict[str, Path] = field(default_factory=dict)
 
-    def __enter__(self) -> _Wheels:
+    def __enter__(self) -> Wheels:
         # inside the cache, because /tmp is often too small for 150 MB
         self._folder = tempfile.TemporaryDirectory(prefix="wheels-", dir=cache_folder())
         return self
@@ -187,7 +188,7 @@ def _percent(label: str, progress: Progress) -> Callable[[str], None]:
     return read
 
 
-def _provide_scripts(cache: Path, wheels: _Wheels, progress: Progress) -> None:
+def _provide_scripts(cache: Path, wheels: Wheels, progress: Progress) -> None:
     """Let npm fetch exactly what the lock file says; its integrity hashes decide."""
     target = scripts_folder(cache)
     if target.is_dir():
@@ -211,7 +212,7 @@ def _provide_scripts(cache: Path, wheels: _Wheels, progress: Progress) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _npm(cache: Path, wheels: _Wheels, progress: Progress) -> tuple[str, ...]:
+def _npm(cache: Path, wheels: Wheels, progress: Progress) -> tuple[str, ...]:
     """Return the command of npm: the machine's own, else that of a pinned wheel that carries Node.js."""
     if npm := shutil.which("npm"):
         return (npm,)

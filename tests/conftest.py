@@ -1,0 +1,31 @@
+"""What tests of several packages share: the small sample master, the players' scripts and the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mediaserver import sample, setup
+from tests import chromium as browser
+
+
+@pytest.fixture(scope="session")
+def sample_master(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """640 x 360, 20 s, spoken English, one slot from 11.3 s for 4 s; its sidecar lies beside it. Copy, never change."""
+    return sample.make(tmp_path_factory.mktemp("sample"), small=True)
+
+
+@pytest.fixture(scope="session")
+def npm() -> Path:
+    """The node_modules folder that `mediaserver setup` has filled."""
+    return setup.npm_folder()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium that starts."""
+    try:
+        return browser.find()
+    except SystemExit as missing:
+        pytest.fail(str(missing))
