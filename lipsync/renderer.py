@@ -43,7 +43,8 @@ class Box:
 class Layer:
     """One side of the lips: its part of the box, and its fields on a coarse grid there, in pixels."""
 
-    def __init__(self, side: Side, box: Box, picture: Pixels, frame: MouthFrame, lips: Lips) -> None:
+    def __init__(self, side: Side, box: Box, still: tuple[bool, ...], frame: MouthFrame, lips: Lips) -> None:
+        """`still` says at which borders (left, top, right, bottom) of the box all movement must have ended."""
         self.box = box
         cell = frame.unit / CELLS_PER_UNIT
         columns, rows = max(2, round(box.w / cell)), max(2, round(box.h / cell))
@@ -56,22 +57,16 @@ class Layer:
             move: frame.vectors(np.stack(lips.field(move, side, places[..., 0], places[..., 1]), axis=-1)) / self._step
             for move in ("closed", *MOVES)
         }
-        self._fade = self._edge_fade(picture)
+        self._fade = self._edge_fade(still)
         x, y = np.meshgrid(np.arange(box.w, dtype=np.float32), np.arange(box.h, dtype=np.float32))
         self._x, self._y = x + box.x, y + box.y
 
-    def _edge_fade(self, picture: Pixels) -> Floats:
-        """0 at a border inside the picture, 1 from four cells inward: whatever is left of a field ends there."""
-        height, width = picture.shape[:2]
+    def _edge_fade(self, still: tuple[bool, ...]) -> Floats:
+        """0 at a border where nothing may move, 1 from four cells inward: whatever is left of a field ends there."""
         rows, columns = self._grid.shape[:2]
         x, y, far = self._grid[..., 0], self._grid[..., 1], np.float32(4)
-        near = [
-            x if self.box.x > 0 else far,
-            y if self.box.y > 0 else far,
-            columns - 1 - x if self.box.x + self.box.w < width else far,
-            rows - 1 - y if self.box.y + self.box.h < height else far,
-        ]
-        nearest = np.minimum.reduce(np.broadcast_arrays(*near, x + far))
+        inward = (x, y, columns - 1 - x, rows - 1 - y)
+        nearest = np.minimum.reduce([x + y + far, *(way for way, ends in zip(inward, still, strict=True) if ends)])
         return np.asarray(np.clip(nearest / far, 0, 1)[..., None], np.float32)
 
     def warp(self, picture: Pixels, weights: dict[str, float]) -> Pixels:
@@ -99,9 +94,11 @@ class Renderer:
         self._lips = lips = Lips.of(face, frame)
         x0, y0, x1, y1 = -1.15, lips.nose - 0.15, 1.15, lips.chin + 0.7
         self.box = _box(face, frame, (x0, y0, x1, y1))
-        above = _box(face, frame, (x0, y0, x1, float(lips.lower.max()) + 0.4))
-        self._upper = Layer("upper", above, face.picture, frame, lips)
-        self._lower = Layer("lower", self.box, face.picture, frame, lips)
+        above = _box(face, frame, (x0, y0, x1, float(lips.lower.max()) + 0.22))
+        below = _box(face, frame, (x0, float(lips.upper.min()) - 0.12, x1, y1))
+        still = _inside(face, self.box)
+        self._upper = Layer("upper", above, (*still[:3], False), frame, lips)
+        self._lower = Layer("lower", below, (still[0], False, *still[2:]), frame, lips)
         high, low = float(lips.rest.min()) - 0.2, float(lips.rest.max()) + 0.42
         self._mouth = _box(face, frame, (float(lips.x[0]) - 0.15, high, float(lips.x[-1]) + 0.15, low))
         self._edges = {move: self._edge_steps(move) for move in ("closed", *MOVES)}
@@ -140,11 +137,16 @@ class Renderer:
         weights = {"closed": 1.0, **weights}
         edges = np.stack([np.stack([self._lips.x, edge], axis=-1) for edge in (self._lips.upper, self._lips.lower)])
         edges = edges + sum(w * self._edges[move] for move, w in weights.items())
-        patch = self._lower.warp(self.face.picture, weights)
+        patch = self.face.picture[self.box.rows, self.box.columns].copy()
+        self._part(patch, self._lower.box)[:] = self._lower.warp(self.face.picture, weights)
         self._join(patch, self._upper.warp(self.face.picture, weights), edges)
         self._contact(patch, edges, weights)
         self._open(patch, edges, weights["open"])
         return patch
+
+    def _part(self, patch: Pixels, box: Box) -> Pixels:
+        """Return the view of the patch that is `box` of the picture."""
+        return patch[box.y - self.box.y :, box.x - self.box.x :][: box.h, : box.w]
 
     def _join(self, patch: Pixels, upper: Pixels, edges: Floats) -> None:
         """Lay the upper side over the lower one, down to the middle between the two edges."""
@@ -152,7 +154,7 @@ class Renderer:
         middle = edges.mean(axis=0)
         far = np.array([[-9, middle[0, 1]], *middle, [9, middle[-1, 1]], [9, -9], [-9, -9]], np.float32)
         cover = self._polygon(far, box)
-        part = patch[box.y - self.box.y :, box.x - self.box.x :][: box.h, : box.w]
+        part = self._part(patch, box)
         part[:] = cv2.blendLinear(upper, np.ascontiguousarray(part), cover, 1 - cover)
 
     def _contact(self, patch: Pixels, edges: Floats, weights: dict[str, float]) -> None:
@@ -168,7 +170,7 @@ class Renderer:
         for a, b, strong in zip(points[1:-2], points[2:-1], touching[1:-2], strict=True):
             cv2.line(line, a.tolist(), b.tolist(), float(strong), max(1, round(0.01 * unit)), cv2.LINE_AA, 4)
         dark = 1 - 0.45 * np.minimum(1, 1.4 * cv2.GaussianBlur(line, (0, 0), max(0.6, 0.009 * unit)))
-        part = patch[box.y - self.box.y :, box.x - self.box.x :][: box.h, : box.w]
+        part = self._part(patch, box)
         part[:] = (part * dark[..., None] + 0.5).astype(np.uint8)
 
     def _open(self, patch: Pixels, edges: Floats, open_: float) -> None:
@@ -185,7 +187,7 @@ class Renderer:
         columns, rows = slice(filled[0], filled[0] + filled[2]), slice(filled[1], filled[1] + filled[3])
         cover = np.ascontiguousarray(cover[rows, columns])
         inside = self._interior.paint(cover, open_, rows, columns)
-        part = patch[box.y - self.box.y :, box.x - self.box.x :][: box.h, : box.w][rows, columns]
+        part = self._part(patch, box)[rows, columns]
         blend = cover[..., None]
         part[:] = np.clip(part * (1 - blend) + inside * blend + 0.5, 0, 255).astype(np.uint8)
 
@@ -219,6 +221,12 @@ def _box(face: Face, frame: MouthFrame, bounds: tuple[float, ...]) -> Box:
     left, top = np.floor(corners.min(axis=0)).clip(0).astype(int)
     right, bottom = np.ceil(corners.max(axis=0)).astype(int)
     return Box(int(left), int(top), int(min(width, right) - left), int(min(height, bottom) - top))
+
+
+def _inside(face: Face, box: Box) -> tuple[bool, bool, bool, bool]:
+    """Return for left, top, right and bottom whether that side of a box lies inside the picture."""
+    height, width = face.picture.shape[:2]
+    return box.x > 0, box.y > 0, box.x + box.w < width, box.y + box.h < height
 
 
 def _centres(box: Box) -> Floats:
