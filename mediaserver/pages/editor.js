@@ -65,7 +65,7 @@ function chapterCard(chapter) {
   const personal = chapter.slots.length ? `${chapter.slots.length} personal scene${chapter.slots.length > 1 ? "s" : ""}` : "no personal scene";
   head.append(
     element("h3", { textContent: chapter.title }),
-    element("span", { className: "muted small", textContent: [`${seconds} s`, chapter.rungs.join(", "), personal].join(" · ") }),
+    element("span", { className: "muted small", textContent: [chapter.chapter, `${seconds} s`, chapter.rungs.join(", "), personal].join(" · ") }),
   );
   const links = element("div", { className: "links" });
   const name = encodeURIComponent(chapter.chapter);

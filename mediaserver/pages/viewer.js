@@ -11,6 +11,7 @@ const now = { list: [], chapter: null, consent: null, session: null, status: nul
 // --- the film ---
 
 async function listChapters() {
+  const before = JSON.stringify(now.list);
   try {
     now.list = await chapters();
   } catch (problem) {
@@ -18,7 +19,7 @@ async function listChapters() {
     return;
   }
   if (!now.list.length) return showEmpty("No chapter is published yet. It appears here as soon as one is.");
-  $("chapters").replaceChildren(...now.list.map(chapterButton));
+  if (JSON.stringify(now.list) !== before) $("chapters").replaceChildren(...now.list.map(chapterButton));
   if (!now.chapter) {
     const asked = new URLSearchParams(location.search).get("chapter");
     await choose(now.list.find(({ chapter }) => chapter === asked) ?? now.list.find(({ slots }) => slots.length) ?? now.list[0]);
@@ -267,6 +268,7 @@ $("consent-form").addEventListener("submit", begin);
 $("photo").addEventListener("change", ({ target }) => sendPhoto(target.files[0]));
 $("jump").addEventListener("click", jump);
 $("mine").addEventListener("click", jump);
+$("retake").addEventListener("click", () => $("photo").click());
 $("delete").addEventListener("click", deleteAll);
 for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
   $("drop").addEventListener(name, (event) => {
