@@ -136,6 +136,7 @@ async def _serve(
 ) -> None:
     from lipsync.worker import WarmWorker  # noqa: PLC0415 - picture code belongs to no import of this module
 
+    stop = _told_to_stop()
     async with AsyncExitStack() as stack:
         listening = _listen(settings.host, settings.port)
         stack.callback(listening.close)
@@ -149,7 +150,7 @@ async def _serve(
         if admin:
             await _start(stack, admin_app(app[FIGURES]), admin)
         ready(Addresses(_url(listening), _url(admin) if admin else None))
-        await _told_to_stop()
+        await stop.wait()
 
 
 async def _jobs(
@@ -208,10 +209,11 @@ def _url(listening: socket.socket) -> str:
     return f"http://{host}:{port}/"
 
 
-async def _told_to_stop() -> None:
+def _told_to_stop() -> asyncio.Event:
+    """Return what is set when the process is told to stop, from now on."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    return stop
