@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 EXIT ?=
 # torch alone is looked for here too, because the plain index brings CUDA on Linux; where it cannot be reached, pip warns and goes on
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --build-constraint constraints.txt -c constraints.txt
+PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --build-constraint constraints.txt -c constraints.txt
 
 demo: $(VENV)/demo.stamp
 	$(PY) -m mediaserver.demo $(if $(EXIT),--exit)
@@ -32,7 +32,7 @@ browser: $(VENV)/test.stamp
 
 $(VENV)/pip.stamp: bootstrap.py constraints.txt
 	$(PYTHON) bootstrap.py $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt pip
+	$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt pip
 	@touch $@
 
 $(VENV)/demo.stamp: $(VENV)/pip.stamp pyproject.toml
