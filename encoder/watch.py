@@ -119,8 +119,8 @@ async def _occasions(raw: Path, poll_s: float) -> AsyncGenerator[None, None]:
             async with aclosing(changes):
                 async for _ in changes:
                     yield
-        except OSError:
-            # The folder was unmounted, or the system has no watch left for us: looking alone does it too.
+        except Exception:
+            # Unmounted, no watch left for us, a name that is no UTF-8: watchfiles raises many things; looking does it.
             await asyncio.sleep(poll_s)
             yield
 

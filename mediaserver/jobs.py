@@ -257,8 +257,12 @@ class Jobs:
     async def _submit_settled(self) -> None:
         settings = self._settings
         async for master in settled_masters(settings.raw, settings.settle_s, settings.poll_s):
-            with suppress(MasterMissing):
+            try:
                 await asyncio.to_thread(self.submit, master)
+            except MasterMissing:
+                pass
+            except Exception:
+                _log.exception("%r could not be entered.", master.name)
 
     def make(self, id: str, order: Order) -> None:
         """Bring one master through its stages, each of which is written down when it is finished.

@@ -1,0 +1,596 @@
+"""The editors' jobs, on real masters: what is published, what is refused, and what a kill at any moment leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from encoder import publish, stages
+from encoder.errors import MasterMissing, ToolFailed
+from encoder.model import Presentation
+from encoder.tools import find_tools
+from mediaserver import jobs as module
+from mediaserver.errors import JobUnknown
+from mediaserver.jobs import STAGES, Jobs
+from mediaserver.settings import Settings
+from tests.masters import make_master, truncated, with_slot
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A master of 3 s; copies of it are what the tests drop."""
+    return make_master(tmp_path_factory.mktemp("film") / "film.mov", frames=75)
+
+
+@pytest.fixture(scope="module")
+def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A master that takes some seconds to encode."""
+    return make_master(tmp_path_factory.mktemp("film") / "long.mov", frames=500, size="1280x720")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.1)
+
+
+@dataclass
+class Room:
+    """The folders of one installation, and the processes that work in them."""
+
+    settings: Settings
+
+    def drop(self, master: Path, name: str) -> Path:
+        """Put a copy in raw/ that has lain there for a while."""
+        target = self.settings.raw / name
+        shutil.copyfile(master, target)
+        os.utime(target, (1_700_000_000, 1_700_000_000))
+        return target
+
+    @contextlib.contextmanager
+    def running(self, *, watching: bool = True) -> Iterator[Jobs]:
+        jobs = Jobs(self.settings, watching=watching)
+        jobs.start()
+        try:
+            yield jobs
+        finally:
+            jobs.stop()
+
+    def current(self, chapter: str) -> str | None:
+        return publish.current_version(self.settings.media / chapter)
+
+    def presentation(self, chapter: str) -> Presentation:
+        return Presentation.load(self.settings.media / chapter / (self.current(chapter) or "nothing"))
+
+    def leftovers(self) -> list[str]:
+        return [str(path) for path in self.settings.media.rglob("*") if path.name.endswith((".part", "work"))]
+
+    def flags(self) -> list[str]:
+        s = self.settings
+        return ["--raw", str(s.raw), "--media", str(s.media), "--state", str(s.state)]
+
+    def command(self, *words: str, code: str = "") -> subprocess.Popen[str]:
+        """Start `mediaserver WORDS` as a process of its own; `code` is run in it before."""
+        program = f"{code}\nfrom mediaserver.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", program, *words, *self.flags()],
+            cwd=ROOT,
+            env=os.environ | {"MEDIASERVER_SETTLE_S": "0.2", "MEDIASERVER_POLL_S": "0.1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Room:
+    settings = Settings(
+        raw=tmp_path / "raw", media=tmp_path / "media", state=tmp_path / "state", settle_s=0.2, poll_s=0.1
+    )
+    settings.raw.mkdir()
+    settings.media.mkdir()
+    return Room(settings)
+
+
+def until(jobs: Jobs, **states: str) -> dict[str, dict[str, Any]]:
+    """Wait until the masters are in these states and return all jobs by file; a vain wait ends with the test."""
+    while True:
+        listed = {job["name"]: job for job in jobs.listing()}
+        if all(listed.get(f"{stem}.mov", {}).get("state") == state for stem, state in states.items()):
+            return listed
+        time.sleep(0.05)
+
+
+def children() -> set[str]:
+    """The ffmpeg processes that this process has started and that run."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            if name == "ffmpeg" and rest.split()[1] == str(os.getpid()) and rest.split()[0] != "Z":
+                found.add(stat.parent.name)
+    return found
+
+
+# --- what editors see -------------------------------------------------------------------------------------------------
+
+
+def test_a_dropped_master_becomes_a_chapter_with_a_baked_slot(room: Room, film: Path):
+    with_slot(room.drop(film, "part2.mov"))
+    with room.running() as jobs:
+        job = until(jobs, part2="published")["part2.mov"]
+    assert (job["chapter"], job["version"], job["percent"]) == ("part2", room.current("part2"), 100)
+    (slot,) = room.presentation("part2").slots
+    names = {file.name for file in (room.settings.media / "part2" / job["version"]).iterdir()}
+    assert {slot.mezzanine, slot.narration, slot.track} < names
+    assert room.leftovers() == []
+
+
+def test_bad_masters_are_refused_in_words_and_the_good_one_goes_on(room: Room, film: Path):
+    raw = room.settings.raw
+    (raw / "notes.mov").write_text("Dear editor, " * 100)
+    truncated(film, raw / "cut.mov")
+    make_master(raw / "song.mov", picture=False, frames=50)
+    (raw / "empty.mov").write_bytes(b"")
+    with_slot(room.drop(film, "late.mov"), start=2, duration=9)
+    for name in ("a..b.mov", "100%.mov", "editor.mov", 'the "director\'s" cut.mov', "Gru\u0308ße.mov"):
+        room.drop(film, name)
+    with room.running() as jobs:
+        listed = until(
+            jobs, **{"the \"director's\" cut": "published", "Gru\u0308ße": "published", "a..b": "refused"},
+            **{"100%": "refused"}, **dict.fromkeys(("notes", "cut", "song", "empty", "late", "editor"), "refused"),
+        )  # fmt: skip
+    said = {name: (job["code"], job["sentence"]) for name, job in listed.items() if job["state"] == "refused"}
+    assert {name: code for name, (code, _) in said.items()} == {
+        "notes.mov": "master_unreadable",
+        "cut.mov": "master_truncated",
+        "song.mov": "no_picture",
+        "empty.mov": "master_unreadable",
+        "late.mov": "bad_sidecar",
+        "a..b.mov": "bad_chapter_name",
+        "100%.mov": "bad_chapter_name",
+        "editor.mov": "reserved_chapter_name",
+    }
+    assert all(listed[name]["hint"] for name in said)
+    assert not any(str(raw) in sentence for _, sentence in said.values())
+    assert sorted(folder.name for folder in room.settings.media.iterdir()) == ["Grüße", "the-director-s-cut"]
+
+
+def test_a_second_master_of_a_chapter_takes_nothing_from_the_first(room: Room, film: Path):
+    room.drop(film, "part 2.mov")
+    with room.running() as jobs:
+        version = until(jobs, **{"part 2": "published"})["part 2.mov"]["version"]
+        shutil.copyfile(
+            make_master(room.settings.raw.parent / "other.mov", frames=50), room.settings.raw / "part-2.mov"
+        )
+        second = until(jobs, **{"part-2": "refused"})["part-2.mov"]
+    assert second["sentence"] == "'part-2.mov' and 'part 2.mov' are both masters of the chapter 'part-2'."
+    assert room.current("part-2") == version
+
+
+def test_a_growing_master_is_no_job_until_it_has_settled(room: Room, film: Path):
+    data = film.read_bytes()
+    with room.running() as jobs, (room.settings.raw / "part2.mov").open("wb") as copy:
+        copy.write(data[:1000])
+        for byte in range(1000, 1020):
+            copy.write(data[byte : byte + 1])
+            copy.flush()
+            assert jobs.listing() == []
+            time.sleep(0.02)
+        copy.write(data[1020:])
+        copy.flush()
+        until(jobs, part2="published")
+
+
+def test_a_growing_master_that_is_named_is_refused(room: Room, film: Path):
+    master = room.settings.raw / "part2.mov"
+    shutil.copyfile(film, master)
+    ended = threading.Event()
+
+    def grow() -> None:
+        with master.open("ab") as copy:
+            while not ended.wait(0.02):
+                copy.write(b"x")
+                copy.flush()
+
+    copying = threading.Thread(target=grow)
+    copying.start()
+    try:
+        with room.running(watching=False) as jobs:
+            (job,) = jobs.wait([jobs.submit(master, named=True)])
+    finally:
+        ended.set()
+        copying.join()
+    assert (job.state, job.code) == ("refused", "still_growing")
+
+
+def test_a_name_that_is_no_text_is_refused_and_can_be_listed(room: Room, film: Path):
+    room.drop(film, os.fsdecode(b"part\xff.mov"))
+    with room.running() as jobs:
+        listed = until(jobs, **{"part\ufffd": "refused"})
+    json.dumps(listed).encode()
+
+
+def test_a_file_that_is_not_there_is_no_job(room: Room):
+    jobs = Jobs(room.settings)
+    with pytest.raises(MasterMissing):
+        jobs.submit(room.settings.raw / "no.mov")
+    assert jobs.listing() == []
+    with pytest.raises(JobUnknown):
+        jobs.cancel("no.mov")
+
+
+def test_a_refusal_does_not_wait_for_the_encode_before_it(room: Room, film: Path, held_encode: Callable[[], None]):
+    room.drop(film, "part1.mov")
+    (room.settings.raw / "notes.mov").write_text("no film")
+    with room.running() as jobs:
+        until(jobs, part1="running", notes="refused")
+        held_encode()
+        until(jobs, part1="published")
+
+
+@pytest.fixture
+def held_encode(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Hold every encode back until the returned function is called."""
+    go, encode = threading.Event(), stages.encode
+
+    def held(*arguments: Any) -> None:
+        while not go.wait(0.02):
+            if arguments[4]():
+                raise module.ToolCancelled
+        encode(*arguments)
+
+    monkeypatch.setattr(stages, "encode", held)
+    yield go.set
+    go.set()
+
+
+@pytest.fixture
+def encodes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The masters that were encoded, with a mark where two were at once."""
+    done: list[str] = []
+    busy = threading.Lock()
+    encode = stages.encode
+
+    def counted(plan: stages.Plan, *arguments: Any) -> None:
+        done.append(plan.master.path.name if busy.acquire(blocking=False) else "two at once")
+        try:
+            encode(plan, *arguments)
+        finally:
+            busy.release()
+
+    monkeypatch.setattr(stages, "encode", counted)
+    return done
+
+
+def test_encodes_go_one_after_the_other_each_once(room: Room, film: Path, encodes: list[str]):
+    for number in range(3):
+        room.drop(make_master(room.settings.raw.parent / f"{number}.mov", frames=50 + number), f"part{number}.mov")
+    with room.running() as jobs:
+        until(jobs, part0="published", part1="published", part2="published")
+    assert sorted(encodes) == ["part0.mov", "part1.mov", "part2.mov"]
+
+
+def test_what_is_published_is_not_encoded_again(room: Room, film: Path, encodes: list[str]):
+    master = room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        until(jobs, part2="published")
+    with room.running() as jobs:
+        until(jobs, part2="published")
+        os.utime(master)
+        jobs.wait([jobs.submit(master)])
+    with room.running(watching=False) as jobs:
+        jobs.wait([jobs.submit(master, named=True)])
+    assert encodes == ["part2.mov"]
+
+
+def test_what_was_published_and_is_gone_is_encoded_again(room: Room, film: Path, encodes: list[str]):
+    room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        until(jobs, part2="published")
+    shutil.rmtree(room.settings.media / "part2")
+    with room.running():
+        while room.current("part2") is None:
+            time.sleep(0.05)
+    assert len(encodes) == 2
+
+
+def test_a_changed_sidecar_makes_a_new_version_and_a_change_back_encodes_nothing(
+    room: Room, film: Path, encodes: list[str]
+):
+    master = room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        plain = until(jobs, part2="published")["part2.mov"]["version"]
+        with_slot(master).unlink()
+        sidecar = with_slot(master)
+        while room.current("part2") == plain:
+            time.sleep(0.05)
+        assert room.presentation("part2").slots
+        sidecar.unlink()
+        while room.current("part2") != plain:
+            time.sleep(0.05)
+        assert [job["name"] for job in jobs.listing()] == ["part2.mov"]
+    assert len(encodes) == 2
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_keeps_the_exact_command_and_retry_makes_it_good(
+    room: Room, film: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: Any) -> None:
+        raise ToolFailed(("/bin/ffmpeg", "-i", "x"), 1, "line\nNo space left on device")
+
+    room.drop(film, "part2.mov")
+    with monkeypatch.context() as patched, room.running() as jobs:
+        patched.setattr(stages, "assemble", fail)
+        job = until(jobs, part2="failed")["part2.mov"]
+        assert (job["stage"], job["command"]) == ("assemble", ["/bin/ffmpeg", "-i", "x"])
+        assert job["stderr_tail"].endswith("No space left on device")
+        assert job["sentence"] == "ffmpeg failed with status 1: No space left on device"
+        assert list(room.settings.media.iterdir()) == []
+        patched.undo()
+        jobs.retry("part2")
+        job = until(jobs, part2="published")["part2.mov"]
+        assert (job["command"], job["sentence"]) == (None, None)
+
+
+def test_a_fault_of_ours_fails_one_job_in_words(room: Room, film: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stages, "verify", lambda *_: {}["key"])
+    room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        job = until(jobs, part2="failed")["part2.mov"]
+    assert (job["code"], job["command"]) == ("unexpected", None)
+    assert "KeyError" in (room.settings.state / "jobs.log").read_text("utf-8")
+
+
+def test_cancelling_ends_ffmpeg_and_leaves_nothing(room: Room, long_film: Path):
+    room.drop(long_film, "part2.mov")
+    with room.running() as jobs:
+        while not children():
+            time.sleep(0.01)
+        jobs.cancel("part2.mov")
+        while children() or room.leftovers():
+            time.sleep(0.01)
+        assert until(jobs, part2="cancelled")["part2.mov"]["chapter"] == "part2"
+        assert list(room.settings.media.iterdir()) == []
+    with room.running() as jobs:
+        time.sleep(0.5)
+        assert jobs.listing()[0]["state"] == "cancelled"
+
+
+def test_another_process_cancels_too(room: Room, film: Path, held_encode: Callable[[], None]):
+    room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        until(jobs, part2="running")
+        cancel = room.command("cancel", "part2.mov")
+        assert cancel.communicate()[0] == "part2.mov is cancelled.\n"
+        until(jobs, part2="cancelled")
+        while jobs._active:
+            time.sleep(0.02)
+
+
+def test_a_master_that_is_dropped_again_supersedes_the_job_of_the_old_one(room: Room, film: Path, long_film: Path):
+    room.drop(long_film, "part2.mov")
+    with room.running() as jobs:
+        while not children():
+            time.sleep(0.01)
+        shutil.copyfile(film, room.settings.raw / "part2.mov.part")
+        (room.settings.raw / "part2.mov.part").rename(room.settings.raw / "part2.mov")
+        until(jobs, part2="published")
+    assert room.presentation("part2").grid.frames == 75
+    assert room.leftovers() == []
+
+
+def test_a_master_that_changes_under_the_encoder_is_not_published(
+    room: Room, film: Path, held_encode: Callable[[], None]
+):
+    master = room.drop(film, "part2.mov")
+    with room.running(watching=False) as jobs:
+        id = jobs.submit(master, named=True)  # noqa: A001
+        until(jobs, part2="running")
+        while jobs.listing()[0]["stage"] != "encode":
+            time.sleep(0.02)
+        os.utime(master)
+        held_encode()
+        (job,) = jobs.wait([id])
+    assert (job.state, job.code) == ("failed", "master_changed")
+    assert room.current("part2") is None
+
+
+def test_stopping_takes_no_time_and_the_job_goes_on_at_the_next_start(room: Room, long_film: Path):
+    room.drop(long_film, "part2.mov")
+    with room.running() as jobs:
+        while not children():
+            time.sleep(0.01)
+    assert children() == set()
+    assert Jobs(room.settings).listing()[0]["state"] == "queued"
+    with room.running() as jobs:
+        jobs.cancel(until(jobs, part2="running")["part2.mov"]["name"])
+
+
+# --- several processes ------------------------------------------------------------------------------------------------
+
+BLOCK = """
+import sys, threading
+from mediaserver import jobs
+from encoder import publish
+def block(*_, **__):
+    print("HERE", flush=True)
+    threading.Event().wait()
+"""
+BLOCKS = {
+    "plan": "jobs._Work.plan = block",
+    "encode": "jobs._Work._progress = block",
+    **{stage: f"jobs._Work._{stage} = block" for stage in STAGES[1:]},
+    "rename": "publish._point = block",
+}
+
+
+def killed_at(room: Room, moment: str, *words: str) -> None:
+    """Run a command until it has come to `moment`, and kill it there."""
+    process = room.command(*words, "--json", code=BLOCK + BLOCKS[moment])
+    assert process.stdout
+    with process, process.stdout as said:
+        assert any(line == "HERE\n" for line in said), process.stderr and process.stderr.read()
+        process.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Presentation:
+    root = tmp_path_factory.mktemp("undisturbed")
+    room = Room(Settings(raw=root / "raw", media=root / "media", state=root / "state", settle_s=0.2, poll_s=0.1))
+    room.settings.raw.mkdir()
+    room.settings.media.mkdir()
+    with_slot(room.drop(film, "part2.mov"))
+    with room.running() as jobs:
+        until(jobs, part2="published")
+    return room.presentation("part2")
+
+
+@pytest.mark.parametrize("moment", BLOCKS)
+def test_after_a_kill_only_the_stage_under_way_runs_again(
+    room: Room, film: Path, undisturbed: Presentation, moment: str, monkeypatch: pytest.MonkeyPatch
+):
+    master = room.drop(film, "part2.mov")
+    with_slot(master)
+    killed_at(room, moment, "encode", str(master))
+    assert Jobs(room.settings).listing()[0]["state"] == "queued"
+    ran: list[str] = []
+    run = module._Work._run
+    monkeypatch.setattr(module._Work, "_run", lambda self, name, do: ran.append(name) or run(self, name, do))
+    with room.running(watching=False) as jobs:
+        (job,) = jobs.wait([jobs.submit(master, named=True)])
+    assert job.state == "published"
+    whole = ("plan", *STAGES)
+    assert tuple(ran) == whole[whole.index("publish" if moment == "rename" else moment) :]
+    assert room.presentation("part2") == undisturbed
+    assert room.leftovers() == []
+
+
+def test_a_killed_process_leaves_no_ffmpeg_behind(room: Room, long_film: Path):
+    master = room.drop(long_film, "part2.mov")
+    killed_at(room, "encode", "encode", str(master))
+    work = f"{room.settings.media}"
+    while any(work.encode() in (_command(pid)) for pid in Path("/proc").glob("[0-9]*")):
+        time.sleep(0.02)
+
+
+def _command(process: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return (process / "cmdline").read_bytes()
+    return b""
+
+
+def test_a_command_beside_a_running_server_neither_steals_nor_repeats_its_jobs(
+    room: Room, film: Path, encodes: list[str]
+):
+    other = make_master(room.settings.raw.parent / "other" / "part1.mov", frames=60)
+    os.utime(other, (1_700_000_000, 1_700_000_000))
+    part2 = room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        command = room.command("encode", str(other), str(part2))
+        out, errors = command.communicate()
+        until(jobs, part1="published", part2="published")
+    assert (command.returncode, errors) == (0, "")
+    assert "part1.mov is published as the chapter part1.\n" in out
+    assert sorted(encodes) == ["part1.mov", "part2.mov"]
+
+
+def test_a_server_beside_a_running_command_waits_and_then_goes_on(room: Room, film: Path):
+    part1 = room.drop(film, "part1.mov")
+    command = room.command("encode", str(part1), "--json", code=BLOCK + BLOCKS["bake"])
+    assert command.stdout
+    with command, command.stdout as said:
+        assert any(line == "HERE\n" for line in said)
+        room.drop(make_master(room.settings.raw.parent / "2.mov", frames=50), "part2.mov")
+        with room.running() as jobs:
+            until(jobs, part1="running", part2="queued")
+            command.kill()
+            until(jobs, part1="published", part2="published")
+
+
+def test_a_command_takes_over_what_a_killed_server_had_begun(room: Room, film: Path):
+    part2 = room.drop(film, "part2.mov")
+    killed_at(room, "bake", "watch")
+    command = room.command("encode", str(part2))
+    assert command.communicate()[1] == ""
+    assert command.returncode == 0
+    assert room.current("part2")
+
+
+def test_the_terminal_is_told_of_jobs_and_of_nothing_else(room: Room, film: Path):
+    part2 = room.drop(film, "part2.mov")
+    out, errors = room.command("encode", str(part2)).communicate()
+    assert errors == ""
+    assert out.splitlines()[-1] == "part2.mov is published as the chapter part2."
+    assert all(line.startswith("part2.mov ") for line in out.splitlines())
+    lines = room.command("encode", "--json", str(part2), "no.mov")
+    out, errors = lines.communicate()
+    assert lines.returncode == 1
+    assert [json.loads(line)["job"]["state"] for line in out.splitlines()][-1] == "published"
+    assert json.loads(errors)["code"] == "master_missing"
+
+
+def test_another_process_reads_how_far_a_job_is(room: Room, film: Path, monkeypatch: pytest.MonkeyPatch):
+    room.drop(film, "part2.mov")
+    (room.settings.raw / "notes.mov").write_text("no film")
+    told = threading.Event()
+    progress = module._Work._progress
+
+    def hold(self: Any, at: Any) -> None:
+        progress(self, replace(at, frames=30, fps=15.0))
+        told.set()
+
+    monkeypatch.setattr(module._Work, "_progress", hold)
+    monkeypatch.setattr(module._Work, "_assemble", lambda self, _: _wait(self))
+    with room.running() as jobs:
+        until(jobs, notes="refused")
+        assert told.wait(60)
+        status = room.command("status", "--json").communicate()[0]
+        jobs.cancel("part2.mov")
+    listed = {job["name"]: job for job in json.loads(status)["jobs"]}
+    assert listed["part2.mov"]["state"] == "running"
+    assert listed["notes.mov"]["sentence"] == "'notes.mov' is not a readable video file: it does not begin as one."
+
+
+def _wait(work: Any) -> None:
+    while not work.stopped():
+        time.sleep(0.02)
+    raise module.ToolCancelled
+
+
+def test_nothing_is_sent_anywhere(room: Room, film: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(_: socket.socket, address: Any) -> None:
+        pytest.fail(f"a connection to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *words, **_: pytest.fail(f"a question for {words}"))
+    room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        until(jobs, part2="published")
+
+
+def test_the_programs_are_asked_for_at_the_start(room: Room, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("MEDIASERVER_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(module.EncoderError, match="ffmpeg was not found"):
+        Jobs(room.settings).start()
+    monkeypatch.undo()
+    assert find_tools()
