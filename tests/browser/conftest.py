@@ -1,0 +1,42 @@
+"""The house: one server process for all browser tests, with the small sample published by the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from encoder.model import Presentation
+from encoder.tools import Child, open_tool, python_module, run_tool
+from tests.browser.house import House
+
+
+@pytest.fixture(scope="session")
+def house(sample_master: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    home = tmp_path_factory.mktemp("house")
+    folders = {name: home / name for name in ("raw", "media", "state")}
+    for folder in folders.values():
+        folder.mkdir()
+    for file in (sample_master, sample_master.with_suffix(".toml")):
+        shutil.copy2(file, folders["raw"] / file.name)
+    flags = [word for name, folder in folders.items() for word in (f"--{name}", str(folder))]
+    run_tool((*python_module("mediaserver"), "encode", str(folders["raw"] / sample_master.name), *flags))
+    chapter = folders["media"] / sample_master.stem
+    version = chapter / (chapter / "current").read_text().strip()
+    with open_tool((*python_module("mediaserver"), "serve", "--port=0", "--admin-port=0", "--json", *flags)) as child:
+        yield House(_address(child), version, folders["state"], Presentation.load(version))
+        child.process.terminate()
+        child.stdout.read()
+        child.check()
+
+
+def _address(child: Child) -> str:
+    """Return the page's address as the server tells it, once requests are answered."""
+    for line in child.stdout:
+        if page := json.loads(line).get("page"):
+            return str(page)
+    child.check()
+    raise AssertionError("the server ended without a word")

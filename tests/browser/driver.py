@@ -1,0 +1,116 @@
+"""Drives real players in a real browser and returns what a viewer would have noticed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import TimeoutError as PlaywrightTimeout
+
+HERE = Path(__file__).parent
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--no-first-run", "--autoplay-policy=no-user-gesture-required"),
+    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle of the picture, as fractions of its size."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+    def asdict(self) -> dict[str, float]:
+        return {"x": self.x, "y": self.y, "w": self.w, "h": self.h}
+
+
+@dataclass(frozen=True, slots=True)
+class Playback:
+    """Events with the media time at which they came, pictures as (media time, mean RGB per region), and faults."""
+
+    events: list[tuple[str, float]]
+    frames: list[tuple[float, list[list[float]]]]
+    errors: list[str]
+    holes: int
+    dropped: int
+    stalled_s: float
+
+    def named(self, name: str, start_s: float = 0.0, end_s: float = float("inf")) -> list[float]:
+        return [at for event, at in self.events if event == name and start_s <= at < end_s]
+
+    def picture_at(self, time_s: float) -> list[list[float]]:
+        """Return the mean colours of the picture shown at or just before a media time."""
+        return max((f for f in self.frames if f[0] <= time_s + 1e-3), key=lambda f: f[0])[1]
+
+
+class _Files(SimpleHTTPRequestHandler):
+    """The page under `/`, the players' packages under `/npm/`."""
+
+    npm: Path
+
+    def translate_path(self, path: str) -> str:
+        if path.startswith("/npm/"):
+            return str(self.npm / path.removeprefix("/npm/").partition("?")[0])
+        return super().translate_path(path)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def player_page(npm: Path) -> Iterator[str]:
+    """Serve the page from an origin of its own, so that every stream it plays needs the server's CORS headers."""
+    handler = type("Files", (_Files,), {"npm": npm})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(HERE)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/page.html"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@asynccontextmanager
+async def browser(executable: str, *more_flags: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=executable, args=[*FLAGS, *more_flags])
+        try:
+            yield running
+        finally:
+            await running.close()
+
+
+async def start(page: Page, page_url: str, player: str, stream_url: str, regions: list[Region]) -> None:
+    """Open the page and let `player` ("dash" or "hls") play `stream_url` from 0 s."""
+    await page.goto(page_url)
+    await page.wait_for_function("() => !!window.play")
+    await page.evaluate(
+        "([player, url, regions]) => play(player, url, regions)",
+        [player, stream_url, [region.asdict() for region in regions]],
+    )
+
+
+async def finish(page: Page, timeout_s: float = 90) -> Playback:
+    """Return what was seen when the stream has been played to its end, or when it does not go on."""
+    with suppress(PlaywrightTimeout):
+        await page.wait_for_function("() => log.ended || log.errors.length > 3", timeout=timeout_s * 1000)
+    log = await page.evaluate("() => summary()")
+    return Playback(
+        events=[(name, at) for name, at in log["events"]],
+        frames=[(frame[0], frame[1:]) for frame in log["frames"]],
+        errors=log["errors"],
+        holes=log["holes"],
+        dropped=log["dropped"],
+        stalled_s=log["stalled"],
+    )

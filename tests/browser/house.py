@@ -1,0 +1,82 @@
+"""A server in a process of its own with the small sample published, and what a viewer's page would do with it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession
+
+from encoder.model import Presentation, Rendition, Slot
+
+PHOTO = Path(__file__).parents[2] / "lipsync" / "demo" / "man.jpg"
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """`url` ends with a slash; sessions are paths without the leading one, as `s/<capability>/`."""
+
+    url: str
+    folder: Path
+    state: Path
+    presentation: Presentation
+
+    @property
+    def chapter(self) -> str:
+        return self.presentation.chapter
+
+    @property
+    def slot(self) -> Slot:
+        return self.presentation.slots[0]
+
+    @property
+    def borders_s(self) -> tuple[float, float]:
+        return float(self.slot.start_s), float(self.slot.start_s + self.slot.duration_s)
+
+    def chapters_own(self, rendition: Rendition, number: int) -> bytes:
+        segment = rendition.segments[number]
+        return (self.folder / rendition.file).read_bytes()[segment.offset :][: segment.size]
+
+    async def consent(self, http: ClientSession) -> str:
+        text = await _json(http, "GET", f"{self.url}consent?lang=en")
+        agreed = {"consent": text["sha256"], "boxes": {box["id"]: True for box in text["boxes"]}}
+        session = await _json(http, "POST", f"{self.url}sessions", json=agreed)
+        return str(session["session"]).lstrip("/")
+
+    async def ask(self, http: ClientSession, session: str) -> None:
+        """Ask for the personal manifest, as every player does first."""
+        async with http.get(f"{self.url}{session}{self.chapter}/stream.mpd") as answer:
+            assert answer.status == 200
+
+    async def send_photo(self, http: ClientSession, session: str, photo: bytes | None = None) -> None:
+        said = await _json(
+            http,
+            "PUT",
+            f"{self.url}{session}photo",
+            data=photo or PHOTO.read_bytes(),
+            headers={"Content-Type": "image/jpeg"},
+        )
+        assert said["verdict"] == "ok"
+
+    async def slot_state(self, http: ClientSession, session: str) -> str:
+        (slot,) = (await _json(http, "GET", f"{self.url}{session}"))["slots"]
+        return str(slot["state"])
+
+    async def wait_until_asked(self, http: ClientSession, session: str) -> None:
+        """Poll until a player has asked for the personal manifest."""
+        while not (await _json(http, "GET", f"{self.url}{session}"))["slots"]:
+            await asyncio.sleep(0.05)
+
+    async def wait_until_ready(self, http: ClientSession, session: str) -> None:
+        """Poll until the scene is ready; the test's own time limit ends a render that never is."""
+        while (state := await self.slot_state(http, session)) != "ready":
+            assert state != "failed"
+            await asyncio.sleep(0.1)
+
+
+async def _json(http: ClientSession, method: str, url: str, **rest: Any) -> Any:
+    async with http.request(method, url, **rest) as answer:
+        assert answer.status < 300, await answer.text()
+        return await answer.json()
