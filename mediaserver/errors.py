@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -165,3 +166,11 @@ class JobUnknown(ServerError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"There is no job {name!r}.")
+
+
+class JobBookUnreadable(ServerError):
+    code = "job_book_unreadable"
+    hint = "Move the file away and start again: masters in raw/ are looked at anew, what is published stays."
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(f"The book of jobs {str(file)!r} cannot be used: {reason}.")

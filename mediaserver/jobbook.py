@@ -7,13 +7,17 @@ import logging.handlers
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy
+import sqlalchemy.exc
 from dbos import DBOS, DBOSClient, WorkflowStatus
+
+from mediaserver.errors import JobBookUnreadable
 
 APPLICATION, WORKFLOW, VERSION = "mediaserver", "chapter", "1"
 # Masters that were found in raw/, and those that were named on the command line.
@@ -102,14 +106,19 @@ class JobBook:
         return self._file.exists()
 
     def open(self) -> None:
-        """Make or upgrade the tables, and name the queues; nothing of the engine reaches the terminal from here on."""
+        """Make or upgrade the tables, and name the queues; nothing of the engine reaches the terminal from here on.
+
+        Raises JobBookUnreadable.
+        """
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._quieten()
         # Readers and the one writer do not wait for each other in this mode, which the file keeps.
-        with sqlite3.connect(self._file) as plain:
-            plain.execute("PRAGMA journal_mode=WAL")
-        plain.close()
-        DBOS.migrate(self.url)
+        try:
+            with closing(sqlite3.connect(self._file)) as plain:
+                plain.execute("PRAGMA journal_mode=WAL")
+            DBOS.migrate(self.url)
+        except (sqlite3.Error, sqlalchemy.exc.DatabaseError) as error:
+            raise JobBookUnreadable(self._file, str(getattr(error, "orig", error))) from error
         self._client = DBOSClient(system_database_url=self.url, application_name=APPLICATION)
         for queue in (WATCHED, NAMED):
             self._client.register_queue(queue, worker_concurrency=16, polling_interval_sec=0.2)

@@ -95,8 +95,8 @@ class Jobs:
     def submit(self, master: Path, *, named: bool = False) -> str:
         """Enter a master and return its job's id; the same content is the same job.
 
-        A named one is looked at again even if its job has come to an end. An older job of the same file that still
-        waits or runs is cancelled. Raises MasterMissing.
+        A named one is looked at again even if its job has come to an end, and so is a refused one, since the reason may
+        have gone. An older job of the same file that still waits or runs is cancelled. Raises MasterMissing.
         """
         master = master.absolute()
         if not master.is_file():
@@ -107,7 +107,7 @@ class Jobs:
         if known is None:
             settle_s = self._settings.settle_s if named else 0
             book.enter(job_id, Order(str(master), str(self._media), settle_s, now()), queue)
-        elif known.state not in ACTIVE and (named or self._is_lost(known)):
+        elif known.state not in ACTIVE and (named or known.state == "refused" or self._is_lost(known)):
             book.again(known, queue)
         for job in jobs:
             if job.id != job_id and job.state in ACTIVE:
@@ -278,7 +278,8 @@ class Jobs:
                 with self._encoding.taken(order.submitted, work.check):
                     work.finish(plan)
         finally:
-            self._active.pop(id, None)
+            if self._active.get(id) is cancelled:
+                del self._active[id]
 
 
 class _Work:

@@ -24,7 +24,7 @@ from encoder.errors import MasterMissing, ToolFailed
 from encoder.model import Presentation
 from encoder.tools import find_tools
 from mediaserver import jobs as module
-from mediaserver.errors import JobUnknown
+from mediaserver.errors import JobBookUnreadable, JobUnknown
 from mediaserver.jobs import STAGES, Jobs
 from mediaserver.settings import Settings
 from tests.masters import make_master, truncated, with_slot
@@ -181,6 +181,26 @@ def test_a_second_master_of_a_chapter_takes_nothing_from_the_first(room: Room, f
         second = until(jobs, **{"part-2": "refused"})["part-2.mov"]
     assert second["sentence"] == "'part-2.mov' and 'part 2.mov' are both masters of the chapter 'part-2'."
     assert room.current("part-2") == version
+
+
+def test_a_refused_master_is_looked_at_again_at_the_next_start(room: Room, film: Path):
+    first = room.drop(film, "part 2.mov")
+    room.drop(film, "part-2.mov")
+    os.utime(room.settings.raw / "part-2.mov")
+    with room.running() as jobs:
+        until(jobs, **{"part 2": "published", "part-2": "refused"})
+    first.unlink()
+    with room.running() as jobs:
+        until(jobs, **{"part-2": "published"})
+
+
+def test_a_book_that_is_none_is_said_to_be_none(room: Room):
+    room.settings.state.mkdir()
+    (room.settings.state / "jobs.sqlite").write_text("no book " * 100)
+    jobs = Jobs(room.settings)
+    with pytest.raises(JobBookUnreadable, match="file is not a database") as caught:
+        jobs.start()
+    assert "what is published stays" in caught.value.hint
 
 
 def test_a_growing_master_is_no_job_until_it_has_settled(room: Room, film: Path):
@@ -370,9 +390,12 @@ def test_cancelling_ends_ffmpeg_and_leaves_nothing(room: Room, long_film: Path):
             time.sleep(0.01)
         assert until(jobs, part2="cancelled")["part2.mov"]["chapter"] == "part2"
         assert list(room.settings.media.iterdir()) == []
+    shutil.copyfile(make_master(room.settings.raw.parent / "short.mov", frames=30), room.settings.raw / "part1.mov")
     with room.running() as jobs:
-        time.sleep(0.5)
-        assert jobs.listing()[0]["state"] == "cancelled"
+        assert until(jobs, part1="published")["part2.mov"]["state"] == "cancelled"
+        jobs.retry("part2")
+        jobs.cancel(until(jobs, part2="running")["part2.mov"]["name"])
+        until(jobs, part2="cancelled")
 
 
 def test_another_process_cancels_too(room: Room, film: Path, held_encode: Callable[[], None]):
