@@ -117,7 +117,7 @@ class _Mirror:
         inner = outer[b:-b, b:-b]
         breath = 0.75 + 0.25 * np.sin(6.28 * t_s / 5)
         cv2.addWeighted(self._glass, 1.0, self._figure, float(breath), 0, dst=inner)
-        slide = np.array([[1, 0, (t_s * 0.07 % 2.0 - 0.6) * self._wide], [0, 1, 0]], np.float32)
+        slide = np.array([[1, 0, (t_s * 0.07 % 2.0 - 0.9) * self._wide], [0, 1, 0]], np.float32)
         cv2.add(inner, cv2.warpAffine(self._shine, slide, (self._wide, self._high)), dst=inner)
 
 
@@ -237,7 +237,7 @@ def _shape(wide: int, high: int, blur: float) -> Floats:
 def _shine(wide: int, high: int) -> Pixels:
     """A slanted reflex that wanders over the glass."""
     y, x = np.mgrid[0:high, 0:wide] / wide
-    near = np.exp(-(((x + 0.35 * y - 0.25) / 0.05) ** 2)) + 0.6 * np.exp(-(((x + 0.35 * y - 0.38) / 0.02) ** 2))
+    near = np.exp(-(((x + 0.35 * y - 0.70) / 0.05) ** 2)) + 0.6 * np.exp(-(((x + 0.35 * y - 0.83) / 0.02) ** 2))
     return np.asarray(near[..., None] * (16, 15, 17), np.uint8)
 
 
