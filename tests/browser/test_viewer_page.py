@@ -1,0 +1,78 @@
+"""The viewer's own page in a real browser: consent, photo, own scene, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from playwright.async_api import Page
+
+from tests.browser.driver import browser
+from tests.browser.house import PHOTO, House
+
+pytestmark = pytest.mark.timeout(240)
+
+
+async def until(page: Page, expression: str) -> None:
+    """Poll; the page's content security policy forbids what Playwright's own waiting does."""
+    while not await page.evaluate(expression):
+        await asyncio.sleep(0.1)
+
+
+async def agree(page: Page, house: House) -> None:
+    await page.goto(house.url)
+    await page.locator("#box-own_face").check()
+    assert await page.locator("#begin").is_disabled()
+    await page.locator("#box-age").check()
+    await page.locator("#begin").click()
+    await until(page, "document.body.dataset.state === 'consented'")
+
+
+async def test_a_viewer_gets_the_own_scene_through_the_page_and_deletes_it(house: House, chromium: str):
+    async with browser(chromium) as running:
+        page = await running.new_page()
+        outside: list[str] = []
+        page.on("request", lambda r: outside.append(r.url) if not r.url.startswith((house.url, "blob:")) else None)
+        await agree(page, house)
+        await page.evaluate("document.querySelector('#video').muted = true")
+        await page.locator("#photo").set_input_files(PHOTO)
+        await until(page, "document.body.dataset.state === 'ready'")
+        await until(page, "document.querySelector('#video').dataset.manifest.includes('/s/')")
+        await page.locator("#mine").click()
+        start_s, _ = house.borders_s
+        await until(page, f"document.querySelector('#video').currentTime > {start_s + 0.5}")
+        assert await page.locator("#player-problem").is_hidden()
+        personal = await page.evaluate("document.querySelector('#video').dataset.manifest")
+        await page.locator("#delete").click()
+        await until(page, "document.body.dataset.state === 'none'")
+        await until(page, "!document.querySelector('#video').dataset.manifest.includes('/s/')")
+        answer = await page.request.get(personal)
+        assert answer.status == 410
+        assert outside == []
+
+
+async def test_a_photo_without_a_face_is_answered_with_a_sentence_and_a_hint(
+    house: House, chromium: str, tmp_path: Path
+):
+    blank = tmp_path / "wall.png"
+    cv2.imwrite(str(blank), np.full((480, 640, 3), 160, np.uint8))
+    async with browser(chromium) as running:
+        page = await running.new_page()
+        await agree(page, house)
+        await page.locator("#photo").set_input_files(blank)
+        verdict = page.locator("#verdict")
+        await verdict.wait_for(state="visible")
+        assert await verdict.get_attribute("data-verdict") == "no_face"
+        assert len(await verdict.inner_text()) > 30
+        assert await page.locator("#photo").count() == 1
+
+
+async def test_the_editors_page_lists_what_is_published(house: House, chromium: str):
+    async with browser(chromium) as running:
+        page = await running.new_page()
+        await page.goto(f"{house.url}editor")
+        await until(page, f"document.body.innerText.includes({house.chapter!r})")
+        assert await page.locator("form").count() == 0
