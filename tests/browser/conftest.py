@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,21 @@ from tests.browser.house import House
 
 @pytest.fixture(scope="session")
 def house(sample_master: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    home = tmp_path_factory.mktemp("house")
+    with running_house(sample_master, tmp_path_factory.mktemp("house")) as running:
+        yield running
+
+
+@contextmanager
+def running_house(master: Path, home: Path) -> Iterator[House]:
+    """Publish `master` with its sidecar below `home`, and serve it."""
     folders = {name: home / name for name in ("raw", "media", "state")}
     for folder in folders.values():
-        folder.mkdir()
-    for file in (sample_master, sample_master.with_suffix(".toml")):
+        folder.mkdir(exist_ok=True)
+    for file in (master, master.with_suffix(".toml")):
         shutil.copy2(file, folders["raw"] / file.name)
     flags = [word for name, folder in folders.items() for word in (f"--{name}", str(folder))]
-    run_tool((*python_module("mediaserver"), "encode", str(folders["raw"] / sample_master.name), *flags))
-    chapter = folders["media"] / sample_master.stem
+    run_tool((*python_module("mediaserver"), "encode", str(folders["raw"] / master.name), *flags))
+    chapter = folders["media"] / master.stem
     version = chapter / (chapter / "current").read_text().strip()
     with open_tool((*python_module("mediaserver"), "serve", "--port=0", "--admin-port=0", "--json", *flags)) as child:
         yield House(_address(child), version, folders["state"], Presentation.load(version))
