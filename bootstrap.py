@@ -12,6 +12,7 @@ import hashlib
 import html
 import os
 import re
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -32,6 +33,12 @@ def main(folder: Path) -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - this file must say so before anything else can
         sys.exit(
             f"error: Python 3.11 or newer is needed; this is {sys.version.split()[0]}\nhint: make PYTHON=python3.12"
+        )
+    if sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < (3, 42):
+        # the jobs' engine asks SQLite for unixepoch('subsec') from Python 3.12 on
+        sys.exit(
+            f"error: Python {sys.version.split()[0]} here uses SQLite {sqlite3.sqlite_version}, which is too old for it"
+            "\nhint: take the system's own Python: make PYTHON=/usr/bin/python3"
         )
     python = folder / "bin" / "python"
     if works(python):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sqlite3
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +36,16 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything; changes nothing."""
-    return [*_files(), *_programs(), _scripts(), *_folders(settings), _disk(settings), *_ports(settings), _cores()]
+    return [
+        *_files(),
+        *_programs(),
+        _scripts(),
+        *_folders(settings),
+        _disk(settings),
+        *_ports(settings),
+        _cores(),
+        _sqlite(),
+    ]
 
 
 def _files() -> Iterator[Finding]:
@@ -115,3 +126,12 @@ def _cores() -> Finding:
     if cores < 2:
         return Finding("cores", "warning", "there is one core.", "Encoding and rendering will take turns: allow time.")
     return Finding("cores", "ok", f"there are {cores} cores.")
+
+
+def _sqlite() -> Finding:
+    version = sqlite3.sqlite_version
+    # DBOS 3.4 writes unixepoch('subsec') into its tables from Python 3.12 on; SQLite knows it since 3.42
+    if sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < (3, 42):
+        hint = "Use a Python that comes with SQLite 3.42 or newer, or Python 3.11."
+        return Finding("sqlite", "bad", f"SQLite {version} is too old for the jobs under this Python.", hint)
+    return Finding("sqlite", "ok", f"SQLite {version} will do.")

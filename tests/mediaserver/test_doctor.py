@@ -78,6 +78,14 @@ def test_a_full_disk_is_a_warning(settings: Settings, monkeypatch: pytest.Monkey
     assert of(examine(settings), "disk").state == "warning"
 
 
+def test_an_old_sqlite_under_a_new_python_is_bad(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor.sqlite3, "sqlite_version_info", (3, 40, 1))
+    monkeypatch.setattr(doctor.sys, "version_info", (3, 13, 0))
+    assert of(examine(settings), "sqlite").state == "bad"
+    monkeypatch.setattr(doctor.sys, "version_info", (3, 11, 2))
+    assert of(examine(settings), "sqlite").state == "ok"
+
+
 def test_the_verb_prints_a_line_each_and_ends_with_1_if_something_is_bad(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
