@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/playback.py [--pairs 5]
 
-Publishes the small sample, then lets dash.js and hls.js play it in Chromium in real time: shared, then personal with the
-photo sent when the film starts. Prints the median of the pairs' differences; the machine's own noise is in both sides.
+Publishes the small sample, then lets dash.js and hls.js play it in Chromium in real time: shared, then personal with
+the photo sent when the film starts. Prints the median of the pairs' differences; the machine's own noise is in both sides.
 """
 
 from __future__ import annotations
@@ -48,9 +48,8 @@ async def compare(house: House, player: str, pairs: int) -> None:
     rows = [(await play(house, player, personal=False), await play(house, player, personal=True)) for _ in range(pairs)]
     print(f"\n{player}: shared | personal ({pairs} pairs of {float(house.presentation.grid.duration_s):g} s)")
     for shared, personal in rows:
-        print(
-            f"  dropped {shared.dropped:3} | {personal.dropped:3}   stalled {shared.stalled_s:.2f} | {personal.stalled_s:.2f} s"
-        )
+        print(f"  dropped {shared.dropped:3} | {personal.dropped:3}", end="   ")
+        print(f"stalled {shared.stalled_s:.2f} | {personal.stalled_s:.2f} s")
     extra = median(personal.dropped - shared.dropped for shared, personal in rows)
     stall = median(personal.stalled_s - shared.stalled_s for shared, personal in rows)
     borders = sum(len(p.named("waiting", b - 1, b + 1)) for _, p in rows for b in house.borders_s)
