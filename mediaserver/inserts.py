@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import aiofiles
+
 from encoder.model import Presentation, Slot
 from lipsync.protocols import Fragment
 from mediaserver.pulse import Pulse
@@ -76,10 +78,11 @@ class InsertStore:
     async def write(self, insert: Insert, fragment: Fragment) -> None:
         """Write a fragment whole; from the return on it can be served.
 
-        A thread cannot be cancelled: who cancels this call gets control only when nothing can appear on disk any more.
+        A write under way cannot be cancelled: who cancels this call gets control only when nothing can appear on disk
+        any more.
         """
         path = self._path(insert, (fragment.rendition, fragment.number))
-        writing = asyncio.ensure_future(asyncio.to_thread(_write, path, fragment.data))
+        writing = asyncio.ensure_future(_write(path, fragment.data))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
@@ -120,11 +123,12 @@ class InsertStore:
         return self._folder / insert.session / insert.chapter / insert.version / insert.slot
 
 
-def _write(path: Path, data: bytes) -> None:
+async def _write(path: Path, data: bytes) -> None:
     for folder in reversed(path.parents[:5]):
         folder.mkdir(mode=0o700, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_bytes(data)
+    async with aiofiles.open(part, "wb") as file:
+        await file.write(data)
     part.rename(path)
 
 
