@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from encoder.model import Presentation, Rendition, Segment
 from encoder.tools import Tools, find_tools, run_tool
 
 
@@ -56,3 +58,14 @@ def truncated(master: Path, target: Path, share: float = 0.6) -> Path:
     data = master.read_bytes()
     target.write_bytes(data[: int(len(data) * share)])
     return target
+
+
+def structure(p: Presentation) -> Presentation:
+    """Everything of a chapter but its sizes in bytes: x264 with several threads does not always repeat itself exactly."""
+    return replace(p, renditions=tuple(map(_without_sizes, p.renditions)))
+
+
+def _without_sizes(r: Rendition) -> Rendition:
+    segments = tuple(Segment(0, 0, segment.duration) for segment in r.segments)
+    insert = r.insert and replace(r.insert, x264_params="")
+    return replace(r, segments=segments, bandwidth_bps=0, average_bandwidth_bps=0, insert=insert)

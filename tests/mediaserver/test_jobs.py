@@ -27,7 +27,7 @@ from mediaserver import jobs as module
 from mediaserver.errors import JobBookUnreadable, JobUnknown
 from mediaserver.jobs import STAGES, Jobs
 from mediaserver.settings import Settings
-from tests.masters import make_master, truncated, with_slot
+from tests.masters import make_master, structure, truncated, with_slot
 
 ROOT = Path(__file__).parents[2]
 
@@ -466,6 +466,15 @@ BLOCKS = {
 }
 
 
+SLOT_FILES = ["slot_you.mezzanine.mp4", "slot_you.narration.wav", "slot_you.track.npz"]
+
+
+def slot_files(room: Room) -> list[str]:
+    """What inserts are made from, as far as it is there and not empty."""
+    folder = room.settings.media / "part2" / (room.current("part2") or "nothing")
+    return sorted(file.name for file in folder.glob("slot_*") if file.stat().st_size)
+
+
 def killed_at(room: Room, moment: str, *words: str) -> None:
     """Run a command until it has come to `moment`, and kill it there."""
     process = room.command(*words, "--json", code=BLOCK + BLOCKS[moment])
@@ -503,7 +512,8 @@ def test_after_a_kill_only_the_stage_under_way_runs_again(
     assert job.state == "published"
     whole = ("plan", *STAGES)
     assert tuple(ran) == whole[whole.index("publish" if moment == "rename" else moment) :]
-    assert room.presentation("part2") == undisturbed
+    assert structure(room.presentation("part2")) == structure(undisturbed)
+    assert slot_files(room) == SLOT_FILES
     assert room.leftovers() == []
 
 
