@@ -61,7 +61,7 @@ def truncated(master: Path, target: Path, share: float = 0.6) -> Path:
 
 
 def structure(p: Presentation) -> Presentation:
-    """Everything of a chapter but its sizes in bytes: x264 with several threads does not always repeat itself exactly."""
+    """Everything of a chapter but its sizes in bytes: with several threads x264 does not always repeat itself."""
     return replace(p, renditions=tuple(map(_without_sizes, p.renditions)))
 
 
