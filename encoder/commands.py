@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from encoder.model import Grid, Ladder, Master, Rendition, Rung, Slot
 from encoder.tools import Tools
 
 COLOUR = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "color_range": "tv"}
-TAGGED = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+TAGS = {"range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
+TAGGED = "setparams=" + ":".join(f"{name}={value}" for name, value in TAGS.items())
 # One encoder's settings for all of a chapter: closed groups of pictures of exactly one segment.
 CHAPTER_X264 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:ref=3:stitchable=1:sps-id=0"
 # The insert has no B-frames, so decode and presentation times are equal, and a set of parameters of its own.
@@ -59,7 +61,9 @@ def _pictures(source: Any, ladder: Ladder, slots: list[Slot], work: Path) -> lis
 def _scaled(stream: Any, rung: Rung) -> Any:
     """BT.709 limited range at the rung's size, in square pixels."""
     stream = stream.filter("scale", rung.width, rung.height, flags="bicubic", out_color_matrix="bt709", out_range="tv")
-    return stream.filter("setsar", 1).filter("format", "yuv420p")
+    stream = stream.filter("setsar", 1).filter("format", "yuv420p")
+    # The options of the encoder alone leave primaries and transfer untold.
+    return stream.filter("setparams", **TAGS)
 
 
 def _rung(stream: Any, rung: Rung, grid: Grid, work: Path) -> Any:
@@ -87,6 +91,8 @@ def _mezzanine(stream: Any, slot: Slot, top: Rung, grid: Grid, work: Path) -> An
         **{"c:v": "libx264", **COLOUR},
         preset="superfast",
         crf=MEZZANINE_CRF,
+        g=grid.frames_per_segment,
+        **{"x264-params": f"min-keyint={grid.frames_per_segment}:scenecut=0:open-gop=0:bframes=0"},
     )
 
 
@@ -160,15 +166,14 @@ def parameter_sets_command(rung: Rung, grid: Grid, preset: str, x264_params: str
     ]
 
 
-def insert_command(grid: Grid, renditions: tuple[tuple[Rendition, int], ...], tools: Tools) -> list[str]:
+def insert_command(
+    grid: Grid, size: tuple[int, int], renditions: tuple[tuple[Rendition, int], ...], tools: Tools
+) -> list[str]:
     """Return the process that encodes one insert for several renditions at once.
 
-    It reads I420 pictures of the first rendition's size on standard input and writes, for each (rendition, descriptor),
-    a fragmented MP4 with one fragment per segment to that descriptor.
+    It reads I420 pictures of `size` (width, height) on standard input and writes, for each (rendition, descriptor), a
+    fragmented MP4 with one fragment per segment to that descriptor.
     """
-    top = renditions[0][0].picture
-    assert top is not None
-    size = f"{top.width}x{top.height}"
     parts, outputs = [], []
     for i, (rendition, descriptor) in enumerate(renditions):
         assert rendition.picture is not None
@@ -180,15 +185,22 @@ def insert_command(grid: Grid, renditions: tuple[tuple[Rendition, int], ...], to
     split = f"[0:v]{TAGGED},split={len(renditions)}" + "".join(f"[s{i}]" for i in range(len(renditions)))
     return [
         *(str(tools.ffmpeg), "-hide_banner", "-v", "error"),
-        *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", size, "-r", str(grid.rate), "-i", "pipe:0"),
+        *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{size[0]}x{size[1]}", "-r", str(grid.rate), "-i", "pipe:0"),
         *("-filter_complex", ";".join([split, *parts]), *outputs),
     ]
 
 
-def frames_command(file: Path, tools: Tools) -> list[str]:
-    """Return the command that prints all pictures of a file as I420."""
+def frames_command(file: Path, grid: Grid, size: tuple[int, int], skipped: int, frames: int, tools: Tools) -> list[str]:
+    """Return the command that prints `frames` pictures of a mezzanine as I420 of `size`, after `skipped` segments.
+
+    A mezzanine has a key picture at the beginning of every segment, so what is skipped is not decoded either.
+    """
+    # Half a picture early, so that no rounding leads past the key picture.
+    start_s = max(0.0, float((skipped * grid.frames_per_segment - Fraction(1, 2)) / grid.rate))
+    seek = ("-ss", f"{start_s:.6f}") if skipped else ()
     return [
-        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-i", f"file:{file}"),
+        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", *seek, "-i", f"file:{file}"),
+        *("-vf", f"scale={size[0]}:{size[1]}:flags=bicubic", "-frames:v", str(frames)),
         *("-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p", "pipe:1"),
     ]
 

@@ -116,6 +116,14 @@ def test_decode_times_and_durations_are_those_of_the_segment_that_is_replaced(
         assert [s.sync for s in new] == [True] + [False] * (len(old) - 1)
 
 
+def test_the_chapter_says_which_colours_it_has(version: Path, presentation: Presentation, tools: Tools):
+    asked = "stream=color_space,color_primaries,color_transfer,color_range"
+    for rendition in presentation.videos:
+        file = str(version / rendition.file)
+        said = run_tool([str(tools.ffprobe), "-v", "error", "-show_entries", asked, "-of", "default=nk=1:nw=1", file])
+        assert said.split() == [b"tv", b"bt709", b"bt709", b"bt709"]
+
+
 def test_the_init_reserves_the_pair_that_the_insert_uses(version: Path, presentation: Presentation):
     for rendition in presentation.videos:
         assert rendition.insert is not None
