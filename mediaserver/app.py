@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from lipsync.protocols import FaceWorker
+from mediaserver.connections import Door, Site, make_connections, refuse_other_versions
 from mediaserver.dashboard import Dashboard, JobListing, NoJobs
 from mediaserver.errors import AddressUnusable, NotSetUp, PortTaken
+from mediaserver.hosts import Hosts
 from mediaserver.library import Library
-from mediaserver.manners import answer_preflight, manners, refuse_odd_paths
+from mediaserver.manners import Manners, answer_preflight, refuse_odd_paths
 from mediaserver.ops import AccessLog, Figures, Ops, admin_app
 from mediaserver.problems import answer_problems
 from mediaserver.scenes import Scenes
@@ -68,7 +70,14 @@ def build_app(
     viewer = Viewer(sessions, settings)
     figures = Figures()
     app = web.Application(
-        middlewares=[answer_problems, answer_preflight, refuse_odd_paths, viewer.recogniser()],
+        middlewares=[
+            answer_problems,
+            refuse_other_versions,
+            Hosts(settings.allowed_hosts, settings.host).guard(),
+            answer_preflight,
+            refuse_odd_paths,
+            viewer.recogniser(),
+        ],
         client_max_size=_LARGEST_BODY_BYTES,
     )
     app[FIGURES] = figures
@@ -81,7 +90,7 @@ def build_app(
     )
     for part in parts:
         app.router.add_routes(part.routes())
-    app.on_response_prepare.append(manners(settings.cors_origins))
+    app.on_response_prepare.append(Manners(settings.cors_origins).signal)
     app.on_response_prepare.append(figures.count)
     app.on_shutdown.append(viewer.close)
     app.cleanup_ctx.append(_background(sessions))
@@ -146,9 +155,9 @@ async def _serve(
         stack.push_async_callback(renderer.close)
         jobs = await _jobs(settings, watch, stack, show)
         app = build_app(settings, examiner, renderer, jobs=jobs, scripts=_scripts())
-        await _start(stack, app, listening)
+        await _start(stack, app, settings, listening)
         if admin:
-            await _start(stack, admin_app(app[FIGURES]), admin)
+            await _start(stack, admin_app(app[FIGURES]), settings, admin)
         ready(Addresses(_url(listening), _url(admin) if admin else None))
         await stop.wait()
 
@@ -177,11 +186,25 @@ def _scripts() -> Path | None:
         return None
 
 
-async def _start(stack: AsyncExitStack, app: web.Application, listening: socket.socket) -> None:
-    runner = web.AppRunner(app, access_log_class=AccessLog, shutdown_timeout=GRACE_S)
+async def open_address(app: web.Application, settings: Settings, listening: socket.socket) -> web.AppRunner:
+    """Serve `app` on a listening socket from now on; `cleanup` of what is returned ends it."""
+    runner = web.AppRunner(app, shutdown_timeout=GRACE_S)
     await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.SockSite(runner, listening, backlog=1024).start()
+    assert runner.server
+    door = Door(
+        Manners(settings.cors_origins),
+        settings.connections_max,
+        settings.keepalive_s,
+        settings.head_timeout_s,
+        settings.stall_s,
+        options={"access_log_class": AccessLog},
+    )
+    await Site(runner, listening, make_connections(runner.server, door)).start()
+    return runner
+
+
+async def _start(stack: AsyncExitStack, app: web.Application, settings: Settings, listening: socket.socket) -> None:
+    stack.push_async_callback((await open_address(app, settings, listening)).cleanup)
 
 
 def _listen(host: str, port: int, flag: str = "--port") -> socket.socket:

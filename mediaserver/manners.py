@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import MutableMapping
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -22,8 +22,6 @@ _ODD = re.compile(r"%(?:2f|5c|[01][0-9a-f]|7f)|\\", re.IGNORECASE)
 _DOTS = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 _OPERATORS = ("/api/jobs", "/editor")
 
-Signal = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
-
 
 @web.middleware
 async def refuse_odd_paths(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -36,7 +34,7 @@ async def refuse_odd_paths(request: web.Request, handler: Handler) -> web.Stream
 
 @web.middleware
 async def answer_preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer OPTIONS for every address; the headers are those of `manners`."""
+    """Answer OPTIONS for every address; the headers are those of `Manners`."""
     if request.method != "OPTIONS":
         return await handler(request)
     headers = {"Allow": _METHODS}
@@ -49,29 +47,32 @@ async def answer_preflight(request: web.Request, handler: Handler) -> web.Stream
     return web.Response(status=204, headers=headers)
 
 
-def manners(origins: tuple[str, ...]) -> Signal:
-    """Return the signal that completes the headers of every answer, errors included."""
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """The headers that every answer carries; `origins` are those whose pages may read, "*" being all."""
 
-    async def complete(request: web.Request, response: web.StreamResponse) -> None:
-        headers: Any = response.headers
+    origins: tuple[str, ...]
+
+    async def signal(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Complete the headers of an answer, errors included; a signal of the application."""
+        self.dress(response.headers, request.path, request.headers.get("Origin"))
+
+    def dress(self, headers: MutableMapping[str, str], path: str, origin: str | None) -> None:
+        """Add what answers to a request for `path` from a page of `origin` carry."""
         headers["Server"] = "mediaserver"
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "no-referrer"
-        if not request.path.startswith(_OPERATORS):
-            _allow_origin(request, headers, origins)
+        if not path.startswith(_OPERATORS):
+            self._allow(origin, headers)
 
-    return complete
-
-
-def _allow_origin(request: web.Request, headers: Any, origins: tuple[str, ...]) -> None:
-    if "*" in origins:
-        headers["Access-Control-Allow-Origin"] = "*"
-        headers["Timing-Allow-Origin"] = "*"
-        headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-    else:
-        headers["Vary"] = "Origin"
-        origin = request.headers.get("Origin")
-        if origin not in origins:
-            return
-        headers["Access-Control-Allow-Origin"] = origin
-    headers["Access-Control-Expose-Headers"] = EXPOSED
+    def _allow(self, origin: str | None, headers: MutableMapping[str, str]) -> None:
+        if "*" in self.origins:
+            headers["Access-Control-Allow-Origin"] = "*"
+            headers["Timing-Allow-Origin"] = "*"
+            headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        else:
+            headers["Vary"] = ", ".join(filter(None, (headers.get("Vary"), "Origin")))
+            if origin not in self.origins:
+                return
+            headers["Access-Control-Allow-Origin"] = str(origin)
+        headers["Access-Control-Expose-Headers"] = EXPOSED

@@ -46,6 +46,23 @@ class Settings:
     admin_port: int = _setting(9090, "port of metrics, on 127.0.0.1 only; 0 takes any free one", 0, 65535)
     workers: int = _setting(1, "web server processes", 1)
     cors_origins: tuple[str, ...] = _setting(("*",), "origins whose pages may read streams and sessions")
+    allowed_hosts: tuple[str, ...] = _setting(
+        (),
+        'names that viewers call the server by, besides this machine\'s own; ".film.example" is all below, "*" is any',
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        (), "addresses or networks whose X-Forwarded-For is believed in the log"
+    )
+    tls_certificate: str = _setting("", "file of the TLS certificate with its chain, in PEM; without it HTTP is served")
+    tls_key: str = _setting("", "file of the key to tls_certificate, in PEM")
+    fast_path: bool = _setting(True, "whether published files are sent past the web framework where that is exact")
+    access_log: str = _setting("off", "form of the line that is written for every answer: off, combined or json")
+    connections_max: int = _setting(8192, "connections at once; more are answered with 503", 1, 1_000_000)
+    keepalive_s: float = _setting(75.0, "seconds for which an idle connection is kept", 0.1, 3600)
+    head_timeout_s: float = _setting(15.0, "seconds in which the head of a request must have arrived", 0.1, 600)
+    stall_s: float = _setting(
+        180.0, "seconds after which a client that takes nothing of its answer is dropped", 1, 3600
+    )
     settle_s: float = _setting(2.0, "seconds for which a master must not change before it is taken", 0.1, 3600)
     poll_s: float = _setting(1.0, "seconds between two looks at raw/ while masters settle", 0.05, 60)
     session_idle_h: float = _setting(2.0, "hours without a request after which a session is deleted", 0.001, 24 * 30)
@@ -104,6 +121,10 @@ def _build(values: Mapping[str, Any]) -> Settings:
     inner = {key.partition(".")[2]: value for key, value in values.items() if "." in key}
     outer = {key: value for key, value in values.items() if "." not in key}
     settings = Settings(**outer, consent=Consent(**inner))
+    if settings.access_log not in ("off", "combined", "json"):
+        raise SettingsError(f"access_log = {settings.access_log!r}: it is one of off, combined and json.")
+    if bool(settings.tls_certificate) != bool(settings.tls_key):
+        raise SettingsError("tls_certificate and tls_key belong together: one of them is missing.")
     if settings.workers > 1:
         raise SettingsError(
             f"workers = {settings.workers}: this version serves with one process.",
