@@ -177,7 +177,7 @@ async def test_an_upload_that_breaks_off_disturbs_nobody(serve: Serve, caplog, k
     host, port = served.url.removeprefix("http://").rstrip("/").split(":")
     for _ in range(3):
         _, writer = await asyncio.open_connection(host, int(port))
-        head = f"PUT /{session}photo HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 90000\r\n\r\n"
+        head = f"PUT /{session}photo HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 90000\r\n\r\n"
         writer.write(head.encode() + b'--x\r\nContent-Disposition: form-data; name="photo"\r\n\r\nhalf of it')
         await writer.drain()
         await asyncio.sleep(0.05)
@@ -192,7 +192,7 @@ async def test_an_upload_in_broken_chunks_is_a_bad_request(serve: Serve, caplog)
     session = await served.begin()
     host, port = served.url.removeprefix("http://").rstrip("/").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    head = f"PUT /{session}photo HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = f"PUT /{session}photo HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
     writer.write(head.encode() + b"4\r\nhalf\r\nzz\r\n")
     answer = await reader.readline()
     writer.close()

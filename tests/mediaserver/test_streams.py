@@ -241,7 +241,7 @@ async def test_a_client_that_leaves_in_the_middle_disturbs_nobody(publish: Publi
     host, port = served.url.removeprefix("http://").rstrip("/").split(":")
     for _ in range(3):
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(f"GET /{chapter.path}/{big.name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        writer.write(f"GET /{chapter.path}/{big.name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         await reader.readexactly(1000)
         writer.transport.abort()
     assert len((await served.get(f"{chapter.path}/{big.name}"))[2]) == 8_000_000
