@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/playback.py [--pairs 5]
 
 Publishes the small sample, then lets dash.js and hls.js play it in Chromium in real time: shared, then personal with
-the photo sent when the film starts. Prints the median of the pairs' differences; the machine's own noise is in both sides.
+the photo sent when the film starts. Prints the median of the pairs' differences; the machine's own noise is in both
+sides.
 """
 
 from __future__ import annotations
