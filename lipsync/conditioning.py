@@ -1,0 +1,267 @@
+"""Landmarks of a photo and of a moved mouth -> what the mouth network sees: the moved pixels, soft labels, places.
+
+Everything here lives in the crop of the lower face, CROP_PX x CROP_PX, x right, y down, pixel centres at +0.5. The
+network sees the WINDOW in its middle. Training and run time both go through this file, so they agree to the bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+
+CROP_PX = 128
+WINDOW = slice(28, 100)
+WINDOW_PX = 72
+
+JAW = (132, 361)
+CROP_PER_JAW = 0.917
+CORNERS, INNER_CORNERS = (61, 291), (78, 308)
+LIP_TOP, LIP_BOTTOM, CHIN = 0, 17, 152
+UPPER_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
+UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+LOWER_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
+LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+UPPER_LIP = (
+    *UPPER_OUTER[1:-1], 184, 74, 73, 72, 11, 302, 303, 304, 408,
+    183, 42, 41, 38, 12, 268, 271, 272, 407, *UPPER_INNER[1:-1],
+)  # fmt: skip
+LOWER_LIP = (
+    *LOWER_OUTER[1:-1], 77, 90, 180, 85, 16, 315, 404, 320, 307,
+    96, 89, 179, 86, 15, 316, 403, 319, 325, *LOWER_INNER[1:-1],
+)  # fmt: skip
+
+REACH_PX = 24
+"""Landmarks farther than this outside the crop do not pull at it."""
+CELL_PX = 4
+"""The fields live on a grid of this step."""
+STEPS = 6
+"""Fixed-point steps of the inversion; the jaw's field shrinks errors by about a half in each."""
+STIFFNESS = 0.02
+SUBPIXEL_BITS, SUPERSAMPLING = 4, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """The square of the picture, in its pixels, that becomes the crop."""
+
+    x: float
+    y: float
+    side: float
+
+    @classmethod
+    def of(cls, landmarks: Floats) -> Crop:
+        """Return the crop of a face without roll; `landmarks` (478, 2 or 3) in pixels."""
+        right, left = landmarks[JAW[0]], landmarks[JAW[1]]
+        side = CROP_PER_JAW * float(np.hypot(*(left - right)[:2]))
+        corners = landmarks[list(CORNERS), 1].mean()
+        x = float(landmarks[[13, 14], 0].mean()) + 0.003 * side
+        y = float(corners + landmarks[LIP_BOTTOM, 1]) / 2 + 0.012 * side
+        return cls(x - side / 2, y - side / 2, side)
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels per pixel of the picture."""
+        return CROP_PX / self.side
+
+    def points(self, landmarks: Floats) -> Floats:
+        """Return landmarks (..., 2 or 3) of the picture as crop pixels (..., 2)."""
+        return ((landmarks[..., :2] - np.array([self.x, self.y], np.float32)) * np.float32(self.scale)).astype(
+            np.float32
+        )
+
+    def cut(self, picture: Pixels) -> Pixels:
+        """Return the crop (128, 128, 3) of a picture, each of its pixels the mean of those it covers."""
+        factor = max(1, int(np.ceil(self.side / CROP_PX)))
+        fine = CROP_PX * factor
+        step = self.side / fine
+        matrix = np.array([[step, 0, self.x + step / 2 - 0.5], [0, step, self.y + step / 2 - 0.5]])
+        large = cv2.warpAffine(
+            picture,
+            matrix,
+            (fine, fine),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+        return np.asarray(cv2.resize(large, (CROP_PX, CROP_PX), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """What the network is told of n states of one face.
+
+    warped (n, 128, 128, 3) the crop's moved pixels; labels (n, 72, 72, 3) cover of upper lip, lower lip and mouth
+    opening, 0..255, in the window; places (n, 3) middle line of the teeth, edge of the upper teeth, sinking of the jaw,
+    in crop pixels.
+    """
+
+    warped: Pixels
+    labels: Pixels
+    places: Floats
+
+
+class Conditioning:
+    """One face: its landmarks (478, 2) in crop pixels, and its fields prepared for any movement of them."""
+
+    def __init__(self, points: Floats) -> None:
+        self.points = points.astype(np.float32)
+        self.labels = labels(self.points)
+        near = np.all((points[:468] > -REACH_PX) & (points[:468] < CROP_PX + REACH_PX), axis=1)
+        self._sides = [Side.of(self.points, near, upper) for upper in (True, False)]
+        at = np.arange(CROP_PX, dtype=np.float32)
+        self._at = np.meshgrid(at, at)
+
+    def of(self, crop: Pixels, moved: Floats) -> Condition:
+        """Return the condition of n states; `crop` (128, 128, 3), `moved` (n, 478, 2) in crop pixels."""
+        back = self.displacements(moved)
+        warped = np.stack([self._warp(crop, step) for step in back])
+        return Condition(warped, np.stack([labels(points) for points in moved]), self.places(moved))
+
+    def displacements(self, moved: Floats) -> Floats:
+        """Return the backward steps (n, 128, 128, 2): the pixel at p of a state comes from p - step of the photo."""
+        fields = [side.back(moved - self.points) for side in self._sides]
+        pairs = zip(moved, *fields, strict=True)
+        return np.stack([self._joined(points, upper, lower) for points, upper, lower in pairs])
+
+    def places(self, moved: Floats) -> Floats:
+        """Return (n, 3): the teeth are fixed to the skull, that is to the photo; the lower ones sink with the chin."""
+        middle = self.points[[*CORNERS, 13, 14], 0].mean()
+        sunk = moved[:, CHIN, 1] - self.points[CHIN, 1]
+        still = np.ones_like(sunk)
+        return np.stack([middle * still, teeth_edge(self.points) * still, sunk], axis=1).astype(np.float32)
+
+    def _joined(self, points: Floats, upper: Floats, lower: Floats) -> Floats:
+        share = above_the_line(points)[..., None]
+        size = (CROP_PX, CROP_PX)
+        up, down = (cv2.resize(field, size, interpolation=cv2.INTER_LINEAR) for field in (upper, lower))
+        return (down + share * (up - down)).astype(np.float32)
+
+    def _warp(self, crop: Pixels, step: Floats) -> Pixels:
+        x, y = self._at
+        moved = cv2.remap(crop, x - step[..., 0], y - step[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(moved, np.uint8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """One side of the lips: which landmarks pull at it, and how much each pulls at each cell of the grid."""
+
+    indices: NDArray[np.intp]
+    pulls: Floats
+
+    @classmethod
+    def of(cls, points: Floats, near: NDArray[np.bool_], upper: bool) -> Side:
+        indices = np.nonzero(near & ~_beyond(points, upper))[0]
+        return cls(indices, _pulls(points[indices].astype(np.float64)).astype(np.float32))
+
+    def back(self, steps: Floats) -> Floats:
+        """Return the backward field (n, cells, cells, 2) of landmark steps (n, 478, 2), by fixed-point steps."""
+        cells = CROP_PX // CELL_PX
+        pulled = self.pulls @ steps[:, self.indices].transpose(1, 0, 2).reshape(len(self.indices), -1)
+        forward = pulled.reshape(cells, cells, len(steps), 2).transpose(2, 0, 1, 3)
+        at = np.arange(cells, dtype=np.float32)
+        x, y = np.meshgrid(at, at)
+        return np.stack([_inverse(np.ascontiguousarray(field, np.float32), x, y) for field in forward])
+
+
+def _inverse(forward: Floats, x: Floats, y: Floats) -> Floats:
+    back = forward
+    for _ in range(STEPS):
+        at_x, at_y = x - back[..., 0] / CELL_PX, y - back[..., 1] / CELL_PX
+        back = np.asarray(cv2.remap(forward, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    return back
+
+
+def _beyond(points: Floats, upper: bool) -> NDArray[np.bool_]:
+    """Return which of the 468 landmarks belong to the other side: its lip, and the skin under or over it."""
+    right, left = points[CORNERS[0]], points[CORNERS[1]]
+    along = (points[:468, 0] - right[0]) / (left[0] - right[0])
+    line = right[1] + along * (left[1] - right[1])
+    inside = (along > 0.1) & (along < 0.9)
+    other = inside & ((points[:468, 1] > line) if upper else (points[:468, 1] < line))
+    other[[*UPPER_LIP, *LOWER_LIP]] = False
+    other[list(LOWER_LIP if upper else UPPER_LIP)] = True
+    return np.asarray(other, np.bool_)
+
+
+def _pulls(points: Doubles) -> Doubles:
+    """Return (cells * cells, points): the thin-plate spline through steps of `points`, still far outside the crop.
+
+    Bookstein, Principal warps, IEEE PAMI 11 (1989), without the linear part: still anchors round the crop replace it.
+    """
+    anchors = _anchors(points)
+    knots = np.vstack([points, anchors])
+    kernel = _kernel(knots, knots) + STIFFNESS * np.eye(len(knots))
+    one = np.ones((len(knots), 1))
+    system = np.block([[kernel, one], [one.T, np.zeros((1, 1))]])
+    at = (np.arange(CROP_PX // CELL_PX) + 0.5) * CELL_PX
+    grid = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)
+    values = np.hstack([_kernel(grid, knots), np.ones((len(grid), 1))])
+    return np.linalg.solve(system.T, values.T).T[:, : len(points)]
+
+
+def _anchors(points: Doubles) -> Doubles:
+    ring = np.linspace(-REACH_PX, CROP_PX + REACH_PX, 10)
+    sides = [(x, y) for x in ring for y in ring if x in ring[[0, -1]] or y in ring[[0, -1]]]
+    anchors = np.array(sides)
+    apart = np.hypot(*(anchors[:, None] - points[None]).transpose(2, 0, 1)).min(axis=1)
+    return np.asarray(anchors[apart > 12], np.float64)
+
+
+def _kernel(at: Doubles, knots: Doubles) -> Doubles:
+    scaled = ((at[:, None] - knots[None]) / CROP_PX) ** 2
+    square = scaled.sum(axis=-1)
+    return np.asarray(square * np.log(square + 1e-12), np.float64)
+
+
+def teeth_edge(points: Floats) -> float:
+    """Return where (y, crop pixels) the free edge of the upper teeth lies: fixed to the skull, so to the photo."""
+    corners = points[list(CORNERS), 1].mean()
+    return float(
+        TEETH_EDGE @ np.array([points[2, 1], points[0, 1], points[13, 1], points[14, 1], corners, points[17, 1]])
+    )
+
+
+TEETH_EDGE = np.array([-0.088, 0.141, 0.429, 0.209, 0.243, 0.066], np.float32)
+
+
+def lines(points: Floats) -> tuple[Floats, Floats]:
+    """Return the inner edges of the lips (11, 2) each; where they cross, as pressed lips do, both are their middle."""
+    upper, lower = points[list(UPPER_INNER)], points[list(LOWER_INNER)]
+    middle = (upper + lower) / 2
+    crossed = lower[:, 1:] < upper[:, 1:]
+    return np.where(crossed, middle, upper), np.where(crossed, middle, lower)
+
+
+def labels(points: Floats) -> Pixels:
+    """Return the cover (72, 72, 3), 0..255, of upper lip, lower lip and mouth opening in the window."""
+    upper, lower = lines(points)
+    shapes = (
+        np.vstack([points[list(UPPER_OUTER)], upper[::-1]]),
+        np.vstack([points[list(LOWER_OUTER)], lower[::-1]]),
+        np.vstack([upper, lower[::-1]]),
+    )
+    return np.dstack([_cover(shape - WINDOW.start, WINDOW_PX) for shape in shapes])
+
+
+def above_the_line(points: Floats) -> Floats:
+    """Return how much (128, 128), 0..1, each pixel follows the upper lip: all above the line where the lips meet."""
+    upper, lower = lines(points)
+    right, left = points[list(CORNERS)]
+    line = np.vstack([[[-9.0, right[1]]], right[None], (upper + lower) / 2, left[None], [[CROP_PX + 9.0, left[1]]]])
+    shape = np.vstack([line, [[CROP_PX + 9.0, -9.0], [-9.0, -9.0]]])
+    return _cover(shape.astype(np.float32), CROP_PX).astype(np.float32) / np.float32(255)
+
+
+def _cover(shape: Floats, side: int) -> Pixels:
+    """Return how much of each pixel (side, side) the polygon covers, 0..255."""
+    fine = np.zeros((side * SUPERSAMPLING, side * SUPERSAMPLING), np.uint8)
+    corners = np.round((shape * SUPERSAMPLING - 0.5) * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    cv2.fillPoly(fine, [corners], 255, lineType=cv2.LINE_8, shift=SUBPIXEL_BITS)
+    return np.asarray(cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,0 +1,118 @@
+"""The trained mouth network at run time: a condition -> a painted mouth with its cover, laid on the moved photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lipsync.conditioning import CROP_PX, WINDOW, Condition, Conditioning, Crop, Floats, Pixels
+from lipsync.errors import ModelMissing
+
+WEIGHTS = Path(__file__).parent / "weights" / "mouth.onnx"
+BATCH = 8
+"""Pictures painted at once; the network's shapes are fixed to it."""
+DETAIL_SIGMA_PX = 0.9
+"""What is finer than this in the crop the network cannot paint: it comes from the photo."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Paint:
+    """n painted windows: colour (n, 72, 72, 3) 0..255, cover and the mouth's opening (n, 72, 72), both 0..1."""
+
+    colour: Floats
+    cover: Floats
+    opening: Floats
+
+    def laid_on(self, warped: Pixels) -> Pixels:
+        """Return the crops (n, 128, 128, 3) `warped` with the painted windows in them."""
+        crops = warped.copy()
+        cover = self.cover[..., None]
+        part = crops[:, WINDOW, WINDOW].astype(np.float32)
+        part += cover * (self.colour - part)
+        crops[:, WINDOW, WINDOW] = np.clip(np.rint(part), 0, 255).astype(np.uint8)
+        return crops
+
+    def laid_on_large(self, state: int, moved: Pixels) -> Pixels:
+        """Return one crop at any size with the mouth in it; `moved` (h, h, 3) is the photo moved at full resolution.
+
+        Outside the opening the photo's own fine detail is kept on top of the painted colour.
+        """
+        side = len(moved)
+        low, high = round(WINDOW.start * side / CROP_PX), round(WINDOW.stop * side / CROP_PX)
+        size = (high - low, high - low)
+        large = moved.astype(np.float32)
+        part = large[low:high, low:high]
+        detail = part - cv2.GaussianBlur(part, (0, 0), DETAIL_SIGMA_PX * side / CROP_PX)
+        colour, cover, opening = (
+            cv2.resize(plane[state], size, interpolation=cv2.INTER_CUBIC)
+            for plane in (self.colour, self.cover, self.opening)
+        )
+        painted = colour + (1 - opening.clip(0, 1)[..., None]) * detail
+        part += cover.clip(0, 1)[..., None] * (painted - part)
+        return np.clip(np.rint(large), 0, 255).astype(np.uint8)
+
+
+class MouthNet:
+    """The network in OpenCV's own DNN: nothing to install beside it, one thread is enough."""
+
+    def __init__(self, net: cv2.dnn.Net) -> None:
+        self._net = net
+
+    @classmethod
+    def load(cls, weights: Path = WEIGHTS) -> MouthNet:
+        """Read the weights. Raises ModelMissing."""
+        if not weights.is_file():
+            raise ModelMissing(weights.name)
+        return cls(cv2.dnn.readNetFromONNX(str(weights)))
+
+    def paint(self, crop: Pixels, labels: Pixels, condition: Condition) -> Paint:
+        """Paint n states; `crop` (128, 128, 3) BGR and `labels` (72, 72, 3) are the photo's own."""
+        own = _planes(np.dstack([crop[WINDOW, WINDOW], labels])[None])
+        source = np.repeat(own, BATCH, axis=0)
+        n = len(condition.warped)
+        parts = [self._run(source, condition, slice(at, min(n, at + BATCH))) for at in range(0, n, BATCH)]
+        out = np.concatenate(parts)
+        opening = condition.labels[..., 2].astype(np.float32) / np.float32(255)
+        return Paint(out[:, :3].transpose(0, 2, 3, 1) * np.float32(255), out[:, 3], opening)
+
+    def _run(self, source: Floats, condition: Condition, part: slice) -> Floats:
+        warped = _planes(condition.warped[part, WINDOW, WINDOW])
+        inputs = {
+            "source": source,
+            "warped": warped,
+            "labels": _planes(condition.labels[part]),
+            "places": condition.places[part],
+        }
+        for name, value in inputs.items():
+            self._net.setInput(np.ascontiguousarray(_filled(value)), name)
+        return np.asarray(self._net.forward(), np.float32)[: len(warped)]
+
+
+class MouthPainter:
+    """One face, ready: `paint` gives the crops of any states of its mouth."""
+
+    def __init__(self, net: MouthNet, picture: Pixels, landmarks: Floats) -> None:
+        """`picture` (h, w, 3) BGR with `landmarks` (478, 2 or 3) in its pixels, head upright."""
+        self._net = net
+        self.crop = Crop.of(landmarks)
+        self._photo = self.crop.cut(picture)
+        self._conditioning = Conditioning(self.crop.points(landmarks))
+
+    def paint(self, moved: Floats) -> tuple[Condition, Paint]:
+        """Return condition and paint of n states, whose landmarks (n, 478, 2 or 3) are in the picture's pixels."""
+        condition = self._conditioning.of(self._photo, self.crop.points(moved))
+        return condition, self._net.paint(self._photo, self._conditioning.labels, condition)
+
+
+def _planes(pixels: Pixels) -> Floats:
+    return pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+
+
+def _filled(values: Floats) -> Floats:
+    """Repeat the last entry until the batch is full."""
+    return (
+        np.concatenate([values, np.repeat(values[-1:], BATCH - len(values), axis=0)]) if len(values) < BATCH else values
+    )

@@ -1,0 +1,1 @@
+"""How the mouth network was made: needs the extra `train`; nothing of it runs in the product."""

@@ -1,0 +1,63 @@
+"""Trained weights -> the ONNX file that the product runs: `python -m lipsync.train.export WEIGHTS.pt OUT.onnx`."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lipsync.conditioning import WINDOW_PX
+from lipsync.mouthnet import BATCH
+from lipsync.train.mouth import Mouth
+
+OPSET = 17
+
+
+class Exported(nn.Module):
+    """One output (n, 4, 72, 72): painted colour and cover, so that the photo may lie beneath at any resolution."""
+
+    def __init__(self, mouth: Mouth) -> None:
+        super().__init__()
+        self.mouth = mouth
+
+    def forward(self, source: Tensor, warped: Tensor, labels: Tensor, places: Tensor) -> Tensor:
+        colour, cover = self.mouth.painted(source, warped, labels, places)
+        return torch.cat([colour, cover], 1)
+
+
+def examples(batch: int = BATCH) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return inputs of the right shapes, from noise."""
+    side = WINDOW_PX
+    chance = torch.Generator().manual_seed(1)
+    pictures = (torch.rand(batch, channels, side, side, generator=chance) for channels in (6, 3, 3))
+    source, warped, labels = pictures
+    return source, warped, labels, torch.tensor([[64.0, 60.0, 5.0]]).repeat(batch, 1)
+
+
+def export(mouth: Mouth, out: Path) -> None:
+    """Write the network with fixed shapes for BATCH pictures."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Exported(mouth).eval(), examples(), str(out), opset_version=OPSET, dynamo=False,
+            input_names=["source", "warped", "labels", "places"], output_names=["painted"],
+        )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lipsync.train.export", description="Write the mouth network as ONNX."
+    )
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("out", type=Path)
+    chosen = parser.parse_args()
+    mouth = Mouth()
+    mouth.load_state_dict(torch.load(chosen.weights, weights_only=True))
+    export(mouth, chosen.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""The mouth network and its training: `python -m lipsync.train.mouth DATASET OUT`.
+
+A U-Net of dense convolutions at 1/2, 1/4 and 1/8 of the window (Ronneberger et al., arXiv 1505.04597), folded in by
+strides and out by pixel shuffle (Shi et al., arXiv 1609.05158). It paints a colour and how much of it covers the moved
+photo: inside the opening all of it, on lips and skin as little as the teacher's picture allows, so that the photo's own
+detail stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as f
+
+from lipsync.conditioning import CROP_PX, WINDOW, WINDOW_PX, Pixels
+from lipsync.train.data import Samples
+
+Picked = NDArray[np.int64]
+
+WIDTHS = (40, 72, 112)
+IN_CHANNELS = 15
+TEETH_PX, BREADTH_PX = 16.0, 32.0
+
+
+def _silence(layer: nn.Conv2d) -> None:
+    """Let a layer begin with nothing to say."""
+    for weights in layer.parameters():
+        nn.init.zeros_(weights)
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a straight way."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        _silence(self.second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return f.relu(x + self.second(f.relu(self.first(x))))
+
+
+class Mouth(nn.Module):
+    """source (1 or n, 6, 72, 72): the photo's window and its labels; warped, labels (n, 3, 72, 72): all 0..1;
+    places (n, 3) in crop pixels -> the picture (n, 3, 72, 72) and how much of it is painted (n, 1, 72, 72).
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __init__(self, widths: tuple[int, int, int] = WIDTHS) -> None:
+        super().__init__()
+        a, b, c = widths
+        self.enter = nn.Conv2d(IN_CHANNELS, a, 6, stride=2, padding=2)
+        self.fine = Block(a)
+        self.down = nn.Conv2d(a, b, 2, stride=2)
+        self.middle = Block(b)
+        self.deeper = nn.Conv2d(b, c, 2, stride=2)
+        self.deep = nn.Sequential(Block(c), Block(c))
+        self.rise = nn.Conv2d(c, 4 * b, 1)
+        self.middle_out = Block(b)
+        self.up = nn.Conv2d(b, 4 * a, 1)
+        self.fine_out = Block(a)
+        self.leave = nn.Conv2d(a, 16, 3, padding=1)
+        _silence(self.leave)
+        at = torch.arange(WINDOW.start, WINDOW.stop, dtype=torch.float32) + 0.5
+        self.register_buffer("x", at.view(1, 1, 1, -1).expand(1, 1, WINDOW_PX, WINDOW_PX).clone(), persistent=False)
+        self.register_buffer("y", at.view(1, 1, -1, 1).expand(1, 1, WINDOW_PX, WINDOW_PX).clone(), persistent=False)
+
+    def forward(self, source: Tensor, warped: Tensor, labels: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        colour, cover = self.painted(source, warped, labels, places)
+        return warped + cover * (colour - warped), cover
+
+    def painted(self, source: Tensor, warped: Tensor, labels: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the colour (n, 3, 72, 72) and its cover, before the photo is laid beneath."""
+        opening = labels[:, 2:]
+        painted_out = (warped - 0.5) * (1 - opening)
+        source = (source - 0.5).expand(len(warped), -1, -1, -1)
+        seen = torch.cat([painted_out, labels - 0.5, self._coordinates(places), source], 1)
+        out = self._network(seen)
+        colour, cover = out[:, :3] + 0.5, torch.sigmoid(out[:, 3:] - 1)
+        return colour, opening + (1 - opening) * cover
+
+    def _network(self, x: Tensor) -> Tensor:
+        fine = self.fine(f.relu(self.enter(x)))
+        middle = self.middle(f.relu(self.down(fine)))
+        deep = self.deep(f.relu(self.deeper(middle)))
+        middle = self.middle_out(f.relu(middle + f.pixel_shuffle(self.rise(deep), 2)))
+        fine = self.fine_out(f.relu(fine + f.pixel_shuffle(self.up(middle), 2)))
+        return f.pixel_shuffle(self.leave(fine), 2).float()
+
+    def _coordinates(self, places: Tensor) -> Tensor:
+        """Return where each pixel lies by the teeth: from their middle line, the upper edge, the sunken lower one."""
+        middle, edge, sunk = (places[:, i].view(-1, 1, 1, 1) for i in range(3))
+        across, upper = (self.x - middle) / BREADTH_PX, (self.y - edge) / TEETH_PX
+        return torch.cat([across, upper, upper - sunk / TEETH_PX], 1).clamp(-2, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step sees, as in Mouth.forward, with the teacher's picture, the mask and weights (n, 1, 1, 1)."""
+
+    source: Tensor
+    warped: Tensor
+    labels: Tensor
+    places: Tensor
+    teacher: Tensor
+    mouth: Tensor
+    weight: Tensor
+
+
+def batch_of(samples: Samples, picked: Picked, light: np.random.Generator | None = None) -> Batch:
+    """Return the picked samples; with `light`, each under another one, alike for photo, moved photo and teacher."""
+    faces = samples.face[picked]
+    pictures = [samples.source[faces], samples.warped[picked], samples.teacher[picked]]
+    if light:
+        tables = [_other_light(light) for _ in picked]
+        pictures = [
+            np.stack([cv2.LUT(one, table) for one, table in zip(some, tables, strict=True)]) for some in pictures
+        ]
+    source = np.concatenate([pictures[0], samples.source_labels[faces]], axis=-1)
+    return Batch(
+        _planes(source), _planes(pictures[1]), _planes(samples.labels[picked]),
+        torch.from_numpy(samples.places[picked]), _planes(pictures[2]),
+        torch.from_numpy(samples.mouth[picked]).float()[:, None],
+        torch.from_numpy(samples.weight[picked]).view(-1, 1, 1, 1),
+    )  # fmt: skip
+
+
+def _other_light(light: np.random.Generator) -> Pixels:
+    """Return a table (256, 1, 3) of other exposure, contrast and cast."""
+    value = np.linspace(0, 1, 256)[:, None] ** np.exp(light.uniform(-0.35, 0.35))
+    gain = light.uniform(0.7, 1.2) * light.uniform(0.9, 1.1, 3)
+    table = 255 * (value * gain + light.uniform(-0.04, 0.04))
+    return np.asarray(np.clip(np.rint(table), 0, 255), np.uint8)[:, None]
+
+
+def _planes(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
+
+
+def augmented(batch: Batch, dice: np.random.Generator) -> Batch:
+    """Return the batch with some pictures mirrored; now and then all are blurred or grainy, photo and teacher alike."""
+    source, warped, teacher = batch.source, batch.warped, batch.teacher
+    if dice.random() < 0.25:
+        share = float(dice.uniform(0, 0.8))
+        source = torch.cat([_softer(source[:, :3], share), source[:, 3:]], 1)
+        warped, teacher = _softer(warped, share), _softer(teacher, share)
+    if dice.random() < 0.25:
+        grain = float(dice.uniform(0, 0.04))
+        noise = grain * torch.randn_like(warped)
+        source = torch.cat([source[:, :3] + grain * torch.randn_like(warped), source[:, 3:]], 1)
+        warped, teacher = warped + noise, teacher + noise * (1 - batch.labels[:, 2:])
+    other = Batch(source, warped, batch.labels, batch.places, teacher, batch.mouth, batch.weight)
+    return _mirrored(other, torch.from_numpy(dice.random(len(warped)) < 0.5))
+
+
+def _softer(pictures: Tensor, share: float) -> Tensor:
+    blurred = f.avg_pool2d(f.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return torch.lerp(pictures, blurred, share)
+
+
+def _mirrored(batch: Batch, which: Tensor) -> Batch:
+    chosen = which.view(-1, 1, 1, 1)
+
+    def flip(planes: Tensor) -> Tensor:
+        return torch.where(chosen, planes.flip(-1), planes)
+
+    middle = torch.where(which, CROP_PX - batch.places[:, 0], batch.places[:, 0])
+    places = torch.cat([middle[:, None], batch.places[:, 1:]], 1)
+    return Batch(
+        flip(batch.source), flip(batch.warped), flip(batch.labels), places,
+        flip(batch.teacher), flip(batch.mouth), batch.weight,
+    )  # fmt: skip
+
+
+def loss_of(picture: Tensor, cover: Tensor, batch: Batch) -> Tensor:
+    """Return the distance from the teacher, in values and slopes, and the price of covering the photo's own pixels."""
+    weight = batch.weight * (0.3 + 4 * batch.mouth)
+    away = picture - batch.teacher
+    values = (weight * away.abs()).mean()
+    slopes = (weight[..., 1:] * away.diff(dim=-1).abs()).mean() + (weight[..., 1:, :] * away.diff(dim=-2).abs()).mean()
+    covered = (cover * (1 - batch.labels[:, 2:])).mean()
+    return values + 0.35 * slopes + COVER_PRICE * covered
+
+
+COVER_PRICE = 0.003
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how fast: it ends after `steps`, or after `minutes` on a machine that is too busy for them."""
+
+    steps: int = 14000
+    batch: int = 24
+    rate: float = 1.2e-3
+    minutes: float = 600.0
+    seed: int = 1
+
+    def rate_at(self, progress: float) -> float:
+        """Return the learning rate at a share 0..1 of the way: a short rise, then half a cosine down to nothing."""
+        return self.rate * min(1.0, 0.1 + progress / 0.03) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, progress)))
+
+
+def train(samples: Samples, out: Path, plan: Plan, start: Path | None = None) -> Mouth:
+    """Train and return the running mean of the weights; it is written to `out` every 500 steps."""
+    torch.manual_seed(plan.seed)
+    dice = np.random.default_rng(plan.seed)
+    net, kept = Mouth(), Mouth()
+    if start:
+        net.load_state_dict(torch.load(start, weights_only=True))
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    kept.load_state_dict(net.state_dict())
+    optimiser = torch.optim.AdamW(net.parameters(), plan.rate, weight_decay=1e-3)
+    began, step, progress, total = time.monotonic(), 0, 0.0, 0.0
+    while progress < 1:
+        step += 1
+        progress = max(step / plan.steps, (time.monotonic() - began) / 60 / plan.minutes)
+        optimiser.param_groups[0]["lr"] = plan.rate_at(progress)
+        total += _step(
+            net, optimiser, augmented(batch_of(samples, dice.integers(len(samples), size=plan.batch), dice), dice)
+        )
+        _follow(kept, net, min(0.998, 1 - 10 / (10 + step)))
+        if step % 500 == 0 or progress >= 1:
+            torch.save(kept.state_dict(), out)
+            print(f"{step}: {100 * progress:.0f} %, loss {total / (step % 500 or 500):.5f}", flush=True)  # noqa: T201
+            total = 0.0
+    return kept
+
+
+def _step(net: Mouth, optimiser: torch.optim.Optimizer, batch: Batch) -> float:
+    with torch.autocast("cpu", torch.bfloat16):
+        picture, cover = net(batch.source, batch.warped, batch.labels, batch.places)
+    loss = loss_of(picture, cover, batch)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+    optimiser.step()
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def _follow(kept: Mouth, net: Mouth, keep: float) -> None:
+    for mean, new in zip(kept.parameters(), net.parameters(), strict=True):
+        mean.lerp_(new, 1 - keep)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m lipsync.train.mouth", description="Train the mouth network.")
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("out", type=Path, help="where the weights go (.pt)")
+    parser.add_argument("--steps", type=int, default=Plan().steps)
+    parser.add_argument("--batch", type=int, default=Plan().batch)
+    parser.add_argument("--rate", type=float, default=Plan().rate)
+    parser.add_argument("--minutes", type=float, default=Plan().minutes)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="weights to go on from")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    samples = Samples.load(chosen.dataset, "train")
+    train(samples, chosen.out, Plan(chosen.steps, chosen.batch, chosen.rate, chosen.minutes), chosen.start)
+
+
+if __name__ == "__main__":
+    main()
