@@ -125,6 +125,7 @@ class Slot:
 
     `mezzanine` holds the chapter's own frames of all touched segments, near-lossless, at the size of the top rung.
     `narration` is the window's speech as 16 kHz mono WAV, `track` its baked mouth track; none of the three is served.
+    `grain` is the strength of the film's grain that the face gets, in 8-bit levels (standard deviation).
     """
 
     id: str
@@ -134,6 +135,7 @@ class Slot:
     compose: Literal["moving", "still"] = "moving"
     speaker_consent: str = ""
     mask: str | None = None
+    grain: float = 0.0
 
     @property
     def mezzanine(self) -> str:
@@ -241,12 +243,29 @@ class Presentation:
         return next((s for s in self.slots if s.id == id), None)
 
     def segments_of(self, slot: Slot) -> range:
-        """Return the numbers of the segments that an insert of `slot` replaces."""
+        """Return the numbers of the segments in which `slot` is seen."""
         return self.grid.touched_by(slot.start_s, slot.duration_s)
 
+    def carried_by(self, slot: Slot) -> range:
+        """Return the segments that the insert of `slot` replaces: those that no slot before it touches.
+
+        So every personal segment belongs to one insert; a shared one shows the faces of all slots that touch it.
+        """
+        touched, first = self.segments_of(slot), self.segments_of(slot).start
+        for earlier in self.slots_in_order:
+            if earlier.id == slot.id:
+                break
+            first = max(first, self.segments_of(earlier).stop)
+        return range(min(first, touched.stop), touched.stop)
+
+    @property
+    def slots_in_order(self) -> tuple[Slot, ...]:
+        """The slots by the time at which they begin."""
+        return tuple(sorted(self.slots, key=lambda slot: (slot.start_s, slot.id)))
+
     def slot_at(self, segment: int) -> Slot | None:
-        """Return the slot that touches `segment`, if any."""
-        return next((s for s in self.slots if segment in self.segments_of(s)), None)
+        """Return the slot whose insert replaces `segment`, if any."""
+        return next((s for s in self.slots if segment in self.carried_by(s)), None)
 
     @property
     def personal_segments(self) -> frozenset[int]:
@@ -302,6 +321,7 @@ def _slot_to(s: Slot) -> Json:
         "compose": s.compose,
         "speaker_consent": s.speaker_consent,
         "mask": s.mask,
+        "grain": s.grain,
     }
 
 
@@ -314,6 +334,7 @@ def _slot_from(d: Json) -> Slot:
         compose=d["compose"],
         speaker_consent=d["speaker_consent"],
         mask=d["mask"],
+        grain=d.get("grain", 0.0),
     )
 
 

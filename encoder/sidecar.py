@@ -6,7 +6,6 @@ import re
 import tomllib
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,10 @@ from encoder.model import Grid, Placement, Slot
 KEYS = frozenset({"title", "language", "slot"})
 # BCP 47, as far as languages, scripts and regions go.
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{5,8})*")
-SLOT_KEYS = frozenset({"id", "start", "duration", "speaker_consent", "face", "mask", "compose"})
+SLOT_KEYS = frozenset({"id", "start", "duration", "speaker_consent", "face", "mask", "compose", "grain"})
+
+
+MOST_GRAIN = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,6 @@ def parse_slots(path: Path, said: dict[str, Any], grid: Grid) -> tuple[Slot, ...
     slots = tuple(_slot(path, entry, grid) for entry in entries)
     if len({slot.id for slot in slots}) < len(slots):
         raise BadSidecar(path, "two slots have the same id.")
-    ranges = sorted((grid.touched_by(s.start_s, s.duration_s) for s in slots), key=lambda r: r.start)
-    if any(a.stop > b.start for a, b in pairwise(ranges)):
-        raise BadSidecar(path, "two slots touch the same segment of about 2 s; move them apart.")
     return slots
 
 
@@ -84,12 +83,13 @@ def _slot(path: Path, said: dict[str, Any], grid: Grid) -> Slot:
     try:
         slot = Slot(
             id=str(said["id"]),
-            start_s=_seconds(said["start"]),
-            duration_s=_seconds(said["duration"]),
+            start_s=_exact(said["start"], "seconds"),
+            duration_s=_exact(said["duration"], "seconds"),
             face=_placement(path, said["face"]),
             compose=said.get("compose", "moving"),
             speaker_consent=str(said.get("speaker_consent", "")),
             mask=said.get("mask"),
+            grain=float(_exact(said.get("grain", 0), "levels")),
         )
         grid.touched_by(slot.start_s, slot.duration_s)
     except KeyError as missing:
@@ -107,16 +107,18 @@ def _check_words(path: Path, slot: Slot) -> None:
         raise BadSidecar(path, f"{slot.id!r} cannot be the id of a slot: use a-z, 0-9, '-' and '_'.")
     if slot.compose not in ("moving", "still"):
         raise BadSidecar(path, f"compose must be 'moving' or 'still', not {slot.compose!r}.")
+    if not 0 <= slot.grain <= MOST_GRAIN:
+        raise BadSidecar(path, f"grain must be between 0 and {MOST_GRAIN} levels, not {slot.grain:g}.")
     if slot.mask is not None:
         named = isinstance(slot.mask, str) and re.fullmatch(r"[^/\\\0]+\.png", slot.mask)
         if not named or not path.with_name(slot.mask).is_file():
             raise BadSidecar(path, f"the mask {slot.mask!r} is not the name of a .png file beside it.")
 
 
-def _seconds(value: object) -> Fraction:
+def _exact(value: object, of: str) -> Fraction:
     """A TOML number as an exact decimal: 12.6 is 63/5, not its nearest double."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{value!r} is not a number of seconds")
+        raise ValueError(f"{value!r} is not a number of {of}")
     return Fraction(str(value))
 
 

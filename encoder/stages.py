@@ -26,7 +26,7 @@ from encoder.sidecar import Sidecar, read_sidecar, sidecar_path
 from encoder.tools import Tools, run_tool
 
 # Part of every version's name: change it when the same master would give other files.
-RECIPE = "1"
+RECIPE = "2"
 WORK = "work"
 BLOCK_BYTES = 4 * 1024 * 1024
 

@@ -27,6 +27,8 @@ FACE_ROOM = 1.3
 MATCH, MATCH_LIMIT = 0.3, 0.12
 """How much of the way to the scene's light and colour the face goes, and how far at most."""
 SMALLEST_PX = 64
+GRAIN_LINES, GRAIN_ROOM = 1080, 64
+"""The picture height for which a slot's grain is told; how far the sheet of noise can move, in pixels."""
 
 TO_YUV = np.array(
     [
@@ -65,6 +67,18 @@ def rectangle_of(placement: Placement, width: int, height: int) -> Box:
     if x1 - x0 < SMALLEST_PX or y1 - y0 < SMALLEST_PX:
         raise RenderFailed(f"the slot's rectangle is smaller than {SMALLEST_PX} pixels")
     return Box(x0, y0, x1 - x0, y1 - y0)
+
+
+def check_room(placement: Placement, width: int, height: int) -> None:
+    """Raise RenderFailed if a face with its label has no room there in pictures of that size."""
+    box, label = rectangle_of(placement, width, height), Label.for_height(height).cover.shape
+    if label[1] > box.w or label[0] + _gap(height) > box.h:
+        raise RenderFailed("the label does not fit into the slot's rectangle")
+
+
+def _gap(lines: int) -> int:
+    """The room above the label, in even pixels."""
+    return 2 * round(0.012 * lines / 2)
 
 
 def _even_up(value: float) -> int:
@@ -109,15 +123,33 @@ def _aligned(centre: float, length: float, room: int) -> tuple[float, int, int]:
     return -begin, round(begin), round(begin + length)
 
 
+class Grain:
+    """Film grain for the face: one sheet of noise, laid on elsewhere for every picture; the same in every render."""
+
+    def __init__(self, box: Box, levels: float) -> None:
+        self._box, self._chance = box, np.random.default_rng(7)
+        sheet = self._chance.standard_normal((box.h + GRAIN_ROOM, box.w + GRAIN_ROOM)).astype(np.float32)
+        self._sheet = np.asarray(np.round(cv2.GaussianBlur(sheet, (0, 0), 0.6) * levels * 2.1), np.int16)
+
+    def over(self, luma: Pixels) -> Pixels:
+        """Return a luma plane of the box's size with the grain of the next picture."""
+        y, x = self._chance.integers(0, GRAIN_ROOM, 2)
+        moved = self._sheet[y : y + self._box.h, x : x + self._box.w]
+        return np.asarray(cv2.add(luma, moved, dtype=cv2.CV_8U), np.uint8)
+
+
 class Compositor:
     """Lays one face into the rectangle of frame after frame, always with the label."""
 
-    def __init__(self, face: Face, box: Box, matte: NDArray[np.float32], lines: int, *, match: bool) -> None:
+    def __init__(
+        self, face: Face, box: Box, matte: NDArray[np.float32], lines: int, *, match: bool, grain: float = 0.0
+    ) -> None:
         """`face` and `matte` have the size of `box`; `lines` is the height of the whole frames."""
         self._face, self._box, self._matte, self._match = face, box, matte, match
+        self._grain = Grain(box, grain * lines / GRAIN_LINES) if grain else None
         self._label = Label.for_height(lines)
         height, width = self._label.cover.shape
-        gap = 2 * round(0.012 * lines / 2)
+        gap = _gap(lines)
         self._label_x, self._label_y = box.x + max(0, box.w - width - gap), box.y + gap
         if width > box.w or height + gap > box.h:
             raise RenderFailed("the label does not fit into the slot's rectangle")
@@ -126,9 +158,18 @@ class Compositor:
 
     @classmethod
     def into_slot(
-        cls, face: Face, placement: Placement, width: int, height: int, mask: NDArray[np.uint8] | None = None
+        cls,
+        face: Face,
+        placement: Placement,
+        width: int,
+        height: int,
+        mask: NDArray[np.uint8] | None = None,
+        grain: float = 0.0,
     ) -> Compositor:
-        """For a chapter's frames of that size; `mask` (grey, 255 = face) stands for the placement's rectangle."""
+        """For a chapter's frames of that size; `mask` (grey, 255 = face) stands for the placement's rectangle.
+
+        `grain` is the standard deviation, in 8-bit levels, that it has in a picture of 1080 lines.
+        """
         box = rectangle_of(placement, width, height)
         placed, covered = fitted(face, box.w, box.h)
         matte = np.zeros((box.h, box.w), np.float32)
@@ -137,7 +178,7 @@ class Compositor:
         else:
             fitting = cv2.resize(mask, (box.w, box.h), interpolation=cv2.INTER_AREA)
             matte = np.asarray(fitting, np.float32) / np.float32(255)
-        return cls(placed, box, matte, height, match=True)
+        return cls(placed, box, matte, height, match=True, grain=grain)
 
     @classmethod
     def portrait(cls, face: Face) -> Compositor:
@@ -158,8 +199,9 @@ class Compositor:
         box = self._box
         luma, blue, red = views_of(done)
         half = (slice(box.y // 2, (box.y + box.h) // 2), slice(box.x // 2, (box.x + box.w) // 2))
+        speaking = self._planes[0] if self._grain is None else self._grain.over(self._planes[0])
         for scene, face, matte, where in (
-            (luma, self._planes[0], self._matte, (box.rows, box.columns)),
+            (luma, speaking, self._matte, (box.rows, box.columns)),
             (blue, self._planes[1], self._thin, half),
             (red, self._planes[2], self._thin, half),
         ):

@@ -17,6 +17,16 @@ class Fragment:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Take:
+    """One piece of a render: these segments of `slot`, of the version in `folder`, for these renditions."""
+
+    folder: Path
+    slot: str
+    renditions: tuple[str, ...]
+    segments: range
+
+
 class FaceWorker(Protocol):
     """A warm process that looks at photos and renders inserts; one call at a time."""
 
@@ -27,8 +37,8 @@ class FaceWorker(Protocol):
         """
         ...
 
-    def render(self, face: bytes, folder: Path, slot: str) -> AsyncIterator[Fragment]:
-        """Yield the fragments of slot `slot` of the version in `folder`, each as soon as it is encoded.
+    def render(self, face: bytes, take: Take) -> AsyncIterator[Fragment]:
+        """Yield the fragments of the take, each as soon as it is encoded, those of a rendition in order.
 
         Closing the iterator stops the work at once. Raises RenderFailed, InsertDoesNotFit, WorkerDied.
         """

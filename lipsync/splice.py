@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,30 +24,40 @@ from lipsync.protocols import Fragment
 Frame = NDArray[np.uint8]
 
 
-def mezzanine_frames(folder: Path, presentation: Presentation, slot: Slot, tools: Tools) -> Iterator[Frame]:
-    """Yield the chapter's own pictures of all segments that `slot` touches, in order.
+def mezzanine_frames(
+    folder: Path, presentation: Presentation, slot: Slot, segments: range, size: tuple[int, int], tools: Tools
+) -> Iterator[Frame]:
+    """Yield the chapter's own pictures of `segments`, all of which `slot` touches, in order.
 
-    Each is I420, uint8 of shape (height * 3 // 2, width), at the size of the top rung. Raises ToolFailed.
+    Each is I420, uint8 of shape (height * 3 // 2, width), at `size` (width, height). Raises ToolFailed.
     """
-    top = presentation.videos[0].picture
-    assert top is not None
-    shape = (top.height * 3 // 2, top.width)
-    with open_tool(frames_command(folder / slot.mezzanine, tools)) as child:
-        while len(data := child.stdout.read(shape[0] * shape[1])) == shape[0] * shape[1]:
-            yield np.frombuffer(bytearray(data), np.uint8).reshape(shape)
+    grid, (width, height) = presentation.grid, size
+    skipped = segments.start - presentation.segments_of(slot).start
+    count = sum(len(grid.frames_of(number)) for number in segments)
+    command = frames_command(folder / slot.mezzanine, grid, size, skipped, count, tools)
+    length = width * height * 3 // 2
+    with open_tool(command) as child:
+        while len(data := child.stdout.read(length)) == length:
+            yield np.frombuffer(bytearray(data), np.uint8).reshape(height * 3 // 2, width)
         child.check()
 
 
-def encode_insert(frames: Iterable[Frame], presentation: Presentation, slot: Slot, tools: Tools) -> Iterator[Fragment]:
-    """Encode the pictures of all touched segments for every rung; yield each fragment as soon as it is whole.
+def encode_insert(
+    frames: Iterable[Frame],
+    presentation: Presentation,
+    renditions: Sequence[Rendition],
+    numbers: range,
+    size: tuple[int, int],
+    tools: Tools,
+) -> Iterator[Fragment]:
+    """Encode pictures of `size` of the segments `numbers`; yield each fragment as soon as it is whole.
 
     Closing the iterator ends the encoder at once. Raises InsertDoesNotFit if the encoder's parameter sets are not the
     reserved ones, RenderFailed if a segment is missing or has too few pictures, ToolFailed.
     """
-    numbers = presentation.segments_of(slot)
-    pipes = [(r, *os.pipe()) for r in presentation.videos]
+    pipes = [(r, *os.pipe()) for r in renditions]
     arrived: queue.Queue[Fragment | BaseException | None] = queue.Queue()
-    command = insert_command(presentation.grid, tuple((r, write) for r, _, write in pipes), tools)
+    command = insert_command(presentation.grid, size, tuple((r, write) for r, _, write in pipes), tools)
     with open_tool(command, stdin=True, pass_fds=[write for _, _, write in pipes]) as child:
         readers = [
             _Reader(os.fdopen(read, "rb"), r, presentation.grid, numbers, arrived).start() for r, read, _ in pipes

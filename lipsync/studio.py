@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder.errors import EncoderError, ToolCancelled
-from encoder.model import Presentation, Slot
+from encoder.model import Presentation, Rendition, Slot
 from encoder.tools import Tools, find_tools, open_tool
-from lipsync.compose import Compositor, Frame
+from lipsync.compose import Compositor, Frame, check_room
 from lipsync.errors import NotAPicture, RenderFailed
 from lipsync.face import Face, FaceFinder
 from lipsync.narration import ENGINE, SAMPLE_RATE_HZ, MouthTrack, analyse, bake, read_speech
 from lipsync.photo import read_photo
-from lipsync.protocols import Fragment
+from lipsync.protocols import Fragment, Take
 from lipsync.splice import encode_insert, mezzanine_frames
 
 FILE_RATE = Fraction(25)
@@ -101,19 +102,24 @@ class Studio:
             child.check()
 
     def render_insert(
-        self, face: Face, folder: Path, slot_id: str, *, cancelled: Callable[[], bool] = lambda: False
+        self, face: Face, take: Take, *, cancelled: Callable[[], bool] = lambda: False
     ) -> Iterator[Fragment]:
-        """Yield the fragments of a slot of the version in `folder`, for every rung, each as soon as it is encoded.
+        """Yield the fragments of a take, each as soon as it is encoded.
 
         `cancelled` is asked at every picture. Raises RenderFailed, InsertDoesNotFit, ToolCancelled.
         """
         try:
-            presentation = Presentation.load(folder)
-            slot = presentation.slot(slot_id)
+            presentation = Presentation.load(take.folder)
+            slot = presentation.slot(take.slot)
             if slot is None:
-                raise RenderFailed(f"the chapter has no slot {slot_id!r}")
-            frames = self.insert_frames(face, folder, presentation, slot, cancelled=cancelled)
-            yield from encode_insert(frames, presentation, slot, self._tools)
+                raise RenderFailed(f"the chapter has no slot {take.slot!r}")
+            renditions = [r for r in presentation.videos if r.id in take.renditions and r.insert]
+            numbers = _inside(take.segments, presentation.carried_by(slot))
+            if not renditions or not numbers:
+                raise RenderFailed("nothing of the slot was asked for")
+            size = working_size(presentation, numbers, renditions)
+            frames = self.insert_frames(face, take.folder, presentation, slot, numbers, size, cancelled=cancelled)
+            yield from encode_insert(frames, presentation, renditions, numbers, size, self._tools)
         except ToolCancelled:
             raise
         except EncoderError as error:
@@ -125,24 +131,78 @@ class Studio:
         folder: Path,
         presentation: Presentation,
         slot: Slot,
+        numbers: range,
+        size: tuple[int, int],
         *,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Iterator[Frame]:
-        """Yield the pictures of all touched segments: the chapter's own, within the slot's window with the face."""
-        window = presentation.grid.frames_within(slot.start_s, slot.duration_s)
-        first = presentation.segments_of(slot).start * presentation.grid.frames_per_segment
-        states = track_of(folder, presentation, slot).states
-        compositor: Compositor | None = None
-        with closing(mezzanine_frames(folder, presentation, slot, self._tools)) as own:  # type: ignore[type-var]
+        """Yield the pictures of segments `numbers`: the chapter's own, within every slot's window with the face."""
+        windows = [_Window.of(folder, presentation, seen) for seen in slots_in(presentation, numbers)]
+        first = presentation.grid.frames_of(numbers.start).start
+        own = mezzanine_frames(folder, presentation, slot, numbers, size, self._tools)
+        with closing(own):  # type: ignore[type-var]
             for number, frame in enumerate(own, first):
                 if cancelled():
                     raise ToolCancelled
-                if number not in window:
-                    yield frame
-                    continue
-                if compositor is None:
-                    compositor = _into_slot(face, folder, slot, frame)
-                yield compositor.compose(frame, states[number - window.start])
+                shown = frame
+                for window in windows:
+                    shown = window.filled(face, shown, number)
+                yield shown
+
+
+@dataclass(slots=True)
+class _Window:
+    """One slot's pictures in a render: when the face is seen, where, and what its mouth does."""
+
+    folder: Path
+    slot: Slot
+    frames: range
+    states: NDArray[np.float32]
+    compositor: Compositor | None = None
+
+    @classmethod
+    def of(cls, folder: Path, presentation: Presentation, slot: Slot) -> _Window:
+        frames = presentation.grid.frames_within(slot.start_s, slot.duration_s)
+        return cls(folder, slot, frames, track_of(folder, presentation, slot).states)
+
+    def filled(self, face: Face, frame: Frame, number: int) -> Frame:
+        """Return frame `number` of the chapter with the face in it, or as it is outside the window."""
+        if number not in self.frames:
+            return frame
+        if self.compositor is None:
+            self.compositor = _into_slot(face, self.folder, self.slot, frame)
+        return self.compositor.compose(frame, self.states[number - self.frames.start])
+
+
+def slots_in(presentation: Presentation, numbers: range) -> list[Slot]:
+    """Return the slots that are seen in any of the segments, by the time at which they begin."""
+    return [s for s in presentation.slots_in_order if set(presentation.segments_of(s)) & set(numbers)]
+
+
+def working_size(presentation: Presentation, numbers: range, renditions: Sequence[Rendition]) -> tuple[int, int]:
+    """Return the picture size at which a take is composed: that of its largest rendition.
+
+    Where a slot's rectangle is too small for a face there, the next larger size of the ladder in which it is not.
+    Raises RenderFailed if there is none.
+    """
+    slots, least = slots_in(presentation, numbers), max(r.picture.height for r in renditions if r.picture)
+    for rendition in reversed(presentation.videos):
+        picture = rendition.picture
+        if picture is None or picture.height < least:
+            continue
+        try:
+            for slot in slots:
+                check_room(slot.face, picture.width, picture.height)
+        except RenderFailed:
+            if rendition is presentation.videos[0]:
+                raise
+            continue
+        return picture.width, picture.height
+    raise RenderFailed("the chapter has no picture")
+
+
+def _inside(asked: range, whole: range) -> range:
+    return range(max(asked.start, whole.start), min(asked.stop, whole.stop))
 
 
 def track_of(folder: Path, presentation: Presentation, slot: Slot) -> MouthTrack:
@@ -162,7 +222,7 @@ def track_of(folder: Path, presentation: Presentation, slot: Slot) -> MouthTrack
 
 def _into_slot(face: Face, folder: Path, slot: Slot, frame: Frame) -> Compositor:
     mask = _mask(folder / slot.mask) if slot.mask else None
-    return Compositor.into_slot(face, slot.face, frame.shape[1], frame.shape[0] * 2 // 3, mask)
+    return Compositor.into_slot(face, slot.face, frame.shape[1], frame.shape[0] * 2 // 3, mask, slot.grain)
 
 
 def _mask(path: Path) -> NDArray[np.uint8]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 from typing import Any
 
 from lipsync import errors
 from lipsync.errors import LipsyncError, PhotoRefused, RenderFailed
+from lipsync.protocols import Take
 
 Header = dict[str, Any]
 
@@ -31,6 +33,16 @@ def lengths_of(start: bytes) -> tuple[int, int]:
     if header > LONGEST_HEADER or payload > LONGEST_PAYLOAD:
         raise BadMessage(f"lengths {header} and {payload}")
     return header, payload
+
+
+def take_header(take: Take) -> Header:
+    segments = [take.segments.start, take.segments.stop]
+    return {"folder": str(take.folder), "slot": take.slot, "renditions": take.renditions, "segments": segments}
+
+
+def take_of(header: Header) -> Take:
+    """Return what `take_header` described."""
+    return Take(Path(header["folder"]), header["slot"], tuple(header["renditions"]), range(*header["segments"]))
 
 
 def error_header(error: LipsyncError) -> Header:

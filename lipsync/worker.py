@@ -22,8 +22,8 @@ from typing import IO, TYPE_CHECKING, Any
 from encoder.errors import EncoderError, ToolCancelled
 from encoder.tools import python_module, start_companion
 from lipsync.errors import LipsyncError, RenderFailed, WorkerDied
-from lipsync.protocols import Fragment
-from lipsync.wire import LENGTHS, BadMessage, Header, error_header, error_of, lengths_of, packed
+from lipsync.protocols import Fragment, Take
+from lipsync.wire import LENGTHS, BadMessage, Header, error_header, error_of, lengths_of, packed, take_header, take_of
 
 if TYPE_CHECKING:
     from lipsync.studio import Studio
@@ -66,8 +66,8 @@ class WarmWorker:
                 raise
             return face
 
-    async def render(self, face: bytes, folder: Path, slot: str) -> AsyncGenerator[Fragment, None]:
-        """Yield the fragments of a slot; closing the iterator stops the work within a picture or two.
+    async def render(self, face: bytes, take: Take) -> AsyncGenerator[Fragment, None]:
+        """Yield the fragments of a take; closing the iterator stops the work within a picture or two.
 
         Raises RenderFailed, InsertDoesNotFit, WorkerDied.
         """
@@ -76,7 +76,7 @@ class WarmWorker:
         try:
             process = await self._ready()
             settled = False
-            await process.say({"call": "render", "folder": str(folder), "slot": slot}, face)
+            await process.say({"call": "render", **take_header(take)}, face)
             async for fragment in _fragments(process):
                 yield fragment
             settled = True
@@ -310,8 +310,7 @@ def _render(studio: Studio, header: Header, payload: bytes, calls: Calls, out: I
 
     face = Face.from_bytes(payload)
     with suppress(ToolCancelled):
-        folder, cancelled = Path(header["folder"]), calls.cancelled.is_set
-        for fragment in studio.render_insert(face, folder, header["slot"], cancelled=cancelled):
+        for fragment in studio.render_insert(face, take_of(header), cancelled=calls.cancelled.is_set):
             _send(out, {"event": "fragment", "rendition": fragment.rendition, "number": fragment.number}, fragment.data)
     if not calls.ended:
         _send(out, {"event": "done"})

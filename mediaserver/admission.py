@@ -5,68 +5,82 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from encoder.errors import EncoderError
 from lipsync.errors import LipsyncError, WorkerDied
-from lipsync.protocols import FaceWorker, Fragment
+from lipsync.protocols import FaceWorker, Fragment, Take
 from mediaserver.errors import QueueFull
 from mediaserver.inserts import Insert, InsertStore
+from mediaserver.pace import Pace
 
+GRACE_S, AWAY_S = 5.0, 60.0
+"""A slot that should have been on screen for so long and is not asked for is not watched: it waits this much longer."""
+SHARE_S = 10.0
+"""Every further scene of one viewer counts as due at least this much later than the one before."""
+MARGIN_S = 3.0
+"""A render under way is put aside for a viewer who needs theirs earlier by more than this."""
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Scene:
-    """One render to do: a face, in memory only, into one slot of the version in `folder`."""
+    """One insert to make: a face, in memory only, into one slot of the version in `folder`."""
 
     insert: Insert
     face: bytes
     folder: Path
+    not_before_s: float = 0.0
+    dropped: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the worker does now."""
+
+    scene: Scene
+    renditions: tuple[str, ...]
+    task: asyncio.Task[None]
+
+
+@dataclass(slots=True)
 class Admission:
-    """Takes scenes in turn: every viewer's first before any viewer's second, one at a time.
+    """Makes scenes by when they will be on screen: every viewer's first rung before anybody's other rungs.
 
-    `finished` is called with every insert that has become ready.
+    One take at a time; what is put aside keeps its finished fragments. `finished` is called with every insert that has
+    become ready.
     """
 
-    def __init__(
-        self,
-        examiner: FaceWorker,
-        renderer: FaceWorker,
-        store: InsertStore,
-        limit: int,
-        finished: Callable[[Insert], None],
-    ) -> None:
-        self._examiner, self._renderer, self._store = examiner, renderer, store
-        self._limit, self._finished = limit, finished
-        self._waiting: OrderedDict[str, deque[Scene]] = OrderedDict()
-        self._arrived = asyncio.Event()
-        self._examining = asyncio.Lock()
-        self._uploads = 0
-        self._current: tuple[Scene, asyncio.Task[None]] | None = None
-        self._pace = Pace()
+    examiner: FaceWorker
+    renderer: FaceWorker
+    store: InsertStore
+    limit: int
+    finished: Callable[[Insert], None]
+    pace: Pace = field(default_factory=Pace)
+    _waiting: list[Scene] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _examining: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _uploads: int = 0
+    _work: _Work | None = None
 
     @property
     def waiting(self) -> int:
         """How many viewers wait: photos under way and viewers with a scene in the queue."""
-        return self._uploads + len(self._waiting)
+        return self._uploads + len({scene.insert.session for scene in self._waiting})
 
     @property
     def rendering(self) -> bool:
-        return self._current is not None
+        return self._work is not None
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """Hold a place while a photo comes in and is looked at; raises QueueFull before a byte of it is read."""
-        if self.waiting >= self._limit:
-            raise QueueFull(self.waiting)
+        if self.waiting >= self.limit:
+            raise QueueFull(self.waiting, self._next_place_s())
         self._uploads += 1
         try:
             yield
@@ -76,88 +90,129 @@ class Admission:
     async def examine(self, photo: bytes) -> bytes:
         """Return the checked face; raises what FaceWorker.examine raises. Never waits for a render."""
         async with self._examining:
-            return await self._examiner.examine(photo)
+            return await self.examiner.examine(photo)
 
     def add(self, scene: Scene) -> None:
-        """Put a scene behind those of its session; renders start in `run`."""
-        self._waiting.setdefault(scene.insert.session, deque()).append(scene)
+        """Put a scene into the queue; renders start in `run`."""
+        mine = [other for other in self._scenes() if other.insert.session == scene.insert.session]
+        scene.not_before_s = asyncio.get_running_loop().time() + SHARE_S * len(mine)
+        self._waiting.append(scene)
         self._arrived.set()
+        self._reconsider()
+
+    def asked(self, insert: Insert, rendition: str, number: int, due_s: float) -> None:
+        """Note that a player has asked for a segment that will be on screen at `due_s` of the loop's time."""
+        insert.ask(rendition, number, due_s)
+        self._reconsider()
 
     def queued(self, insert: Insert) -> bool:
         """Whether the insert is being made or will be."""
-        if insert.state in ("ready", "failed"):
-            return False
-        if self._current and self._current[0].insert is insert:
-            return True
-        return any(scene.insert is insert for scene in self._waiting.get(insert.session, ()))
+        return insert.state in ("waiting", "rendering") and any(scene.insert is insert for scene in self._scenes())
 
-    def eta_s(self, insert: Insert) -> int | None:
-        """Seconds until the insert is ready, by the measured cost of a fragment; None if it is not to be made."""
-        if not self.queued(insert):
+    def eta_s(self, insert: Insert) -> float | None:
+        """Seconds until all of the insert is ready, by the measured costs; None if it is not to be made."""
+        own = next((scene for scene in self._scenes() if scene.insert is insert), None)
+        if own is None:
             return None
-        ahead = [self._current[0].insert] if self._current else []
-        for scene in self._in_turn():
-            if insert in ahead:
-                break
-            ahead.append(scene.insert)
-        left = sum(len(each.wanted) - len(each.done) for each in ahead[: ahead.index(insert) + 1])
-        return max(1, math.ceil(left * self._pace.fragment_s))
+        scenes, due_s = self._scenes(), self._due_s(own)
+        before = [scene for scene in scenes if scene is own or self._due_s(scene) <= due_s]
+        firsts = scenes if insert.missing(insert.others) else before
+        rests = [scene for scene in before if scene is own or firsts is scenes]
+        return sum(map(self._first_s, firsts)) + sum(map(self._rest_s, rests))
 
     async def cancel(self, session: str) -> None:
         """Take the session out of the queue and stop its render; when this returns, nothing of it is at work."""
-        self._waiting.pop(session, None)
-        if self._current and self._current[0].insert.session == session:
-            task = self._current[1]
-            task.cancel()
-            await asyncio.wait([task])
+        self._waiting = [scene for scene in self._waiting if scene.insert.session != session]
+        if self._work and self._work.scene.insert.session == session:
+            self._work.scene.dropped = True
+            self._work.task.cancel()
+            await asyncio.wait([self._work.task])
 
     async def run(self) -> None:
-        """Render scene after scene, for ever."""
+        """Render take after take, for ever."""
         while True:
             await self._arrived.wait()
             if not self._waiting:
                 self._arrived.clear()
                 continue
-            scene = self._take()
-            task = asyncio.create_task(self._render(scene))
-            self._current = (scene, task)
-            try:
-                await asyncio.wait([task])
-            finally:
-                task.cancel()
-                await asyncio.wait([task])
-                self._current = None
+            scene = min(self._waiting, key=self._urgency)
+            self._waiting.remove(scene)
+            await self._work_on(scene)
+            if scene.insert.state == "rendering" and not scene.dropped:
+                self._waiting.append(scene)
 
-    def _take(self) -> Scene:
-        """Take the next scene; a session with more of them goes to the end of the line."""
-        session, scenes = self._waiting.popitem(last=False)
-        scene = scenes.popleft()
-        if scenes:
-            self._waiting[session] = scenes
-        return scene
+    async def _work_on(self, scene: Scene) -> None:
+        renditions, segments = scene.insert.piece()
+        task = asyncio.create_task(self._make(scene, renditions, segments))
+        self._work = _Work(scene, renditions, task)
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            self._work = None
 
-    def _in_turn(self) -> list[Scene]:
-        """Return the waiting scenes in the order in which they will be taken."""
-        lines = [list(scenes) for scenes in self._waiting.values()]
-        rounds = max(map(len, lines), default=0)
-        return [line[turn] for turn in range(rounds) for line in lines if turn < len(line)]
+    # --- whose turn it is ---
 
-    async def _render(self, scene: Scene) -> None:
-        """Make one insert; a failure leaves the chapter's own picture and disturbs nobody else."""
+    def _scenes(self) -> list[Scene]:
+        return [*([self._work.scene] if self._work and not self._work.scene.dropped else []), *self._waiting]
+
+    def _urgency(self, scene: Scene) -> tuple[bool, float]:
+        return scene.insert.watchable, self._due_s(scene)
+
+    def _due_s(self, scene: Scene) -> float:
+        """Return when the scene will be on screen, as far as its viewer is believed."""
+        due_s = scene.insert.due_s
+        if due_s + GRACE_S < asyncio.get_running_loop().time():
+            due_s += AWAY_S
+        return due_s if scene.insert.asked else max(due_s, scene.not_before_s)
+
+    def _reconsider(self) -> None:
+        """Put the render under way aside if something else must be made first."""
+        if self._work is None:
+            return
+        scene = self._work.scene
+        if not scene.insert.watchable and self._work.renditions != (scene.insert.first,):
+            self._work.task.cancel()
+        elif self._waiting:
+            watchable, due_s = min(map(self._urgency, self._waiting))
+            own_watchable, own_due_s = self._urgency(scene)
+            if (watchable, due_s + MARGIN_S) < (own_watchable, own_due_s):
+                self._work.task.cancel()
+
+    # --- what it costs ---
+
+    def _first_s(self, scene: Scene) -> float:
+        first = (scene.insert.first,)
+        return self.pace.cost_s(scene.insert, first, len(scene.insert.missing(first)))
+
+    def _rest_s(self, scene: Scene) -> float:
+        others = scene.insert.others
+        return self.pace.cost_s(scene.insert, others, len(scene.insert.missing(others)))
+
+    def _next_place_s(self) -> int:
+        """Return after how many seconds a viewer of the queue is likely to have left it."""
+        left = [self._first_s(scene) + self._rest_s(scene) for scene in self._scenes()]
+        return max(1, math.ceil(sum(left) / max(1, len(left))))
+
+    # --- one take ---
+
+    async def _make(self, scene: Scene, renditions: tuple[str, ...], segments: range) -> None:
+        """Make one take; a failure leaves the chapter's own picture and disturbs nobody else."""
         insert = scene.insert
-        insert.began_s = asyncio.get_running_loop().time()
-        insert.become("rendering")
+        if insert.state != "rendering":
+            insert.become("rendering")
+        take = Take(scene.folder, insert.slot, renditions, segments)
         try:
             try:
-                await self._fill(scene)
+                await self._fill(scene, take)
             except WorkerDied:
                 # A new worker has been started; what the dead one finished is kept, for the same face gives the same.
-                await self._fill(scene)
-            if insert.complete:
-                self._finished(insert)
-                insert.become("ready")
+                await self._fill(scene, take)
+            if not set(insert.missing(renditions)) & set(segments):
+                self._note_ready(insert)
                 return
-            reason = f"{len(insert.wanted) - len(insert.done)} fragments are missing."
+            reason = "fragments are missing."
         except (LipsyncError, EncoderError, OSError) as error:
             reason = str(error)
         except Exception:
@@ -165,31 +220,23 @@ class Admission:
             reason = "an unexpected error"
         _log.error("The slot %s of %s was not made for a viewer: %s", insert.slot, insert.chapter, reason)
         insert.done.clear()
-        await self._store.drop(insert)
+        await self.store.drop(insert)
         insert.become("failed")
 
-    async def _fill(self, scene: Scene) -> None:
-        insert = scene.insert
-        loop = asyncio.get_running_loop()
-        before = loop.time()
+    def _note_ready(self, insert: Insert) -> None:
+        if insert.complete:
+            self.finished(insert)
+            insert.become("ready")
+
+    async def _fill(self, scene: Scene, take: Take) -> None:
+        insert, loop = scene.insert, asyncio.get_running_loop()
+        began_s = loop.time()
         # The Protocol promises an iterator that can be closed; typing calls that a generator.
-        render = self._renderer.render(scene.face, scene.folder, insert.slot)
-        async with aclosing(cast("AsyncGenerator[Fragment]", render)) as fragments:
+        render = cast("AsyncGenerator[Fragment]", self.renderer.render(scene.face, take))
+        async with aclosing(render) as fragments:
             async for fragment in fragments:
                 name = (fragment.rendition, fragment.number)
-                if name not in insert.wanted:
-                    continue
-                await self._store.write(insert, fragment)
-                insert.add(name)
-                self._pace.learn(loop.time() - before)
-                before = loop.time()
-
-
-class Pace:
-    """The measured cost of one fragment, in seconds; recent ones count more."""
-
-    def __init__(self, guess_s: float = 0.5) -> None:
-        self.fragment_s = guess_s
-
-    def learn(self, took_s: float) -> None:
-        self.fragment_s += 0.2 * (took_s - self.fragment_s)
+                if name in insert.wanted and name not in insert.done:
+                    await self.store.write(insert, fragment)
+                    insert.add(name)
+        self.pace.learn(insert, take.renditions, len(take.segments), loop.time() - began_s)

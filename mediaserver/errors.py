@@ -155,8 +155,9 @@ class QueueFull(ServerError):
     status = 503
     hint = "Try again in a minute; the film plays meanwhile with its own picture."
 
-    def __init__(self, waiting: int) -> None:
+    def __init__(self, waiting: int, retry_s: int) -> None:
         super().__init__(f"{waiting} viewers are already waiting for their scene.")
+        self.retry_s = retry_s
 
 
 class JobUnknown(ServerError):

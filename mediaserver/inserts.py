@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -24,18 +25,45 @@ Name = tuple[str, int]
 class Insert:
     """What is known of one slot of one session: which fragments it needs and which of them can be served.
 
-    A name is (rendition id, number of the segment). `pulse` belongs to the session and is fired at every change.
+    A name is (rendition id, number of the segment). `renditions` are ids, the largest picture first; `segments` are
+    those that the insert replaces. `first` is the rung that is made first, `near` the segment that the viewer is about
+    to need, `due_s` the loop's time at which that will be on screen. `pulse` belongs to the session and is fired at
+    every change.
     """
 
     session: str
     chapter: str
     version: str
     slot: str
-    wanted: frozenset[Name]
+    compose: str
+    renditions: tuple[str, ...]
+    segments: range
     pulse: Pulse
     state: State = "waiting"
     done: set[Name] = field(default_factory=set)
-    began_s: float | None = None
+    asked: list[str] = field(default_factory=list)
+    near: int = 0
+    due_s: float = inf
+
+    @classmethod
+    def of(cls, session: str, presentation: Presentation, slot: Slot, pulse: Pulse) -> Insert:
+        """Return the insert of a slot, of which nothing is made yet."""
+        p, segments = presentation, presentation.carried_by(slot)
+        renditions = tuple(r.id for r in p.videos if r.insert)
+        return cls(session, p.chapter, p.version, slot.id, slot.compose, renditions, segments, pulse)
+
+    @property
+    def wanted(self) -> frozenset[Name]:
+        return frozenset((rendition, number) for rendition in self.renditions for number in self.segments)
+
+    @property
+    def first(self) -> str:
+        """The rung asked for first; the middle one until a segment is asked for."""
+        return self.asked[0] if self.asked else self.renditions[len(self.renditions) // 2]
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        return tuple(rendition for rendition in self.renditions if rendition != self.first)
 
     def become(self, state: State) -> None:
         self.state = state
@@ -45,14 +73,85 @@ class Insert:
         self.done.add(name)
         self.pulse.fire()
 
+    def ask(self, rendition: str, number: int, due_s: float) -> None:
+        """Note what the viewer's player has asked for, and when it will be on screen."""
+        if rendition not in self.asked:
+            self.asked.append(rendition)
+        self.near, self.due_s = number, due_s
+
     @property
     def complete(self) -> bool:
         return self.done >= self.wanted
 
     @property
+    def watchable(self) -> bool:
+        """Whether one rung is whole: the viewer no longer waits for a first one."""
+        return not self.missing((self.first,))
+
+    def missing(self, renditions: Sequence[str]) -> list[int]:
+        """Return the segments that at least one of the renditions lacks."""
+        return [n for n in self.segments if any((rendition, n) not in self.done for rendition in renditions)]
+
+    def piece(self) -> tuple[tuple[str, ...], range]:
+        """Return what is to be made next, renditions and segments: the first rung alone, then the others.
+
+        A rung that has been asked for goes before those that have not; segments from the one that is needed next.
+        """
+        lacking = [rendition for rendition in self.others if self.missing((rendition,))]
+        asked = [rendition for rendition in self.asked if rendition in lacking]
+        renditions = (self.first,) if not self.watchable else tuple(asked[:1] or lacking)
+        watched = bool(self.asked) and renditions[0] in self.asked
+        return renditions, _run(self.missing(renditions), self.near if watched else self.segments.start)
+
+
+def _run(numbers: list[int], near: int) -> range:
+    """Return the consecutive numbers from the first that is not before `near`, else from the smallest."""
+    if not numbers:
+        return range(0)
+    first = end = next((number for number in numbers if number >= near), numbers[0])
+    while end in numbers:
+        end += 1
+    return range(first, end)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """One slot as its viewer is told of it: its fragments, and the inserts that hold them.
+
+    A segment that two slots share lies in the insert of the first.
+    """
+
+    chapter: str
+    slot: str
+    names: frozenset[Name]
+    inserts: tuple[Insert, ...]
+
+    @property
     def progress(self) -> float:
         """Share of the fragments that can be served, 0..1."""
-        return len(self.done) / len(self.wanted) if self.wanted else 1.0
+        done = set[Name]().union(*(insert.done for insert in self.inserts)) & self.names
+        return len(done) / len(self.names) if self.names else 1.0
+
+    @property
+    def state(self) -> State:
+        states = {insert.state for insert in self.inserts}
+        if "failed" in states:
+            return "failed"
+        if self.progress == 1:
+            return "ready"
+        return "rendering" if states - {"waiting"} else "waiting"
+
+
+def views_of(presentation: Presentation, inserts: dict[str, Insert]) -> list[SlotView]:
+    """Return every slot of the chapter, given the inserts by the id of their slot."""
+    views = []
+    for slot in presentation.slots:
+        numbers = presentation.segments_of(slot)
+        carriers = {found.id for number in numbers if (found := presentation.slot_at(number))}
+        held = tuple(insert for carrier, insert in inserts.items() if carrier in carriers)
+        names = frozenset((r.id, number) for r in presentation.videos if r.insert for number in numbers)
+        views.append(SlotView(presentation.chapter, slot.id, names, held))
+    return views
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +160,6 @@ class Stored:
 
     path: Path
     size: int
-
-
-def fragments_of(presentation: Presentation, slot: Slot) -> frozenset[Name]:
-    """Return the names of all fragments that the personal manifests name inside `slot`."""
-    renditions = [r.id for r in presentation.videos if r.insert]
-    return frozenset((rendition, number) for rendition in renditions for number in presentation.segments_of(slot))
 
 
 class InsertStore:

@@ -377,8 +377,9 @@ class _Work:
 
         folder, grid = plan.folder(self._media), plan.ladder.grid
         for slot, _ in plan.slots:
-            frames = len(grid.frames_within(slot.start_s, slot.duration_s))
-            bake(folder / slot.narration, grid.rate, frames).save(folder / slot.track)
+            window = grid.frames_within(slot.start_s, slot.duration_s)
+            early = slot.start_s * grid.rate - window.start
+            bake(folder / slot.narration, grid.rate, len(window), early).save(folder / slot.track)
 
     def _verify(self, plan: Plan) -> None:
         if not stages.is_finished(plan, self._media):

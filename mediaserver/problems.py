@@ -14,7 +14,7 @@ from mediaserver.capability import redacted
 from mediaserver.errors import BadRequest, NotFound, ServerError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-RETRY_S = "30"
+RETRY_S = 30
 
 _log = logging.getLogger(__name__)
 _LIPSYNC_STATUS: dict[type[LipsyncError], int] = {
@@ -59,8 +59,8 @@ def problem(error: ServerError | LipsyncError | EncoderError, headers: dict[str,
     if isinstance(error, PhotoRefused):
         body["verdict"] = error.verdict
     response = web.json_response(body, status=status, headers={"Cache-Control": "no-store"} | (headers or {}))
-    if status == 503:
-        response.headers["Retry-After"] = RETRY_S
+    if status in (429, 503):
+        response.headers["Retry-After"] = str(getattr(error, "retry_s", RETRY_S))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = error.allowed
     return response

@@ -65,7 +65,11 @@ class Scenes:
         rendition, number = request.match_info["rendition"], int(request.match_info["number"])
         slot, own = _chapters_own(edition, rendition, number)
         settings = self._settings
-        patience = patience_s(deadline_s(request.query, fields(request)), settings.deadline_s, settings.deadline_max_s)
+        deadline = deadline_s(request.query, fields(request))
+        insert = session.inserts.get((edition.presentation.chapter, slot.id))
+        if insert is not None:
+            self._sessions.ask_segment(insert, (rendition, number), deadline)
+        patience = patience_s(deadline, settings.deadline_s, settings.deadline_max_s)
         if personal := await self._bound(session, edition, slot, (rendition, number), patience):
             return await _send(request, personal, "personal")
         return await _send(request, own, "chapter")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +17,17 @@ from mediaserver.admission import Admission, Scene
 from mediaserver.capability import Seal
 from mediaserver.consent import ConsentText
 from mediaserver.errors import ChapterUnknown, NotFound, SessionGone
-from mediaserver.inserts import Insert, InsertStore, Name, Stored, fragments_of
+from mediaserver.inserts import Insert, InsertStore, Name, SlotView, Stored, views_of
 from mediaserver.ledger import Ledger, PinRow, SessionRow
 from mediaserver.library import Edition, Library
+from mediaserver.pace import Pace
 from mediaserver.pulse import Pulse
 from mediaserver.settings import Settings
+from mediaserver.vault import private_folder
 
 State = Literal["consented", "captured", "ready", "rejected", "failed"]
+SOON_S = 2.0
+"""A player that does not say when it needs a segment needs it in so many seconds at the earliest."""
 _log = logging.getLogger(__name__)
 
 
@@ -30,7 +35,8 @@ _log = logging.getLogger(__name__)
 class Session:
     """One viewer; `face` is in memory only, from the accepted photo to the session's end.
 
-    `pins` names the version of each chapter that the viewer plays, `inserts` is keyed by (chapter, slot).
+    `pins` names the version of each chapter that the viewer plays, `inserts` is keyed by (chapter, slot), `views` has
+    the slots of each chapter that was asked for.
     """
 
     id: str
@@ -39,14 +45,20 @@ class Session:
     pulse: Pulse = field(default_factory=Pulse)
     pins: dict[str, PinRow] = field(default_factory=dict)
     inserts: dict[tuple[str, str], Insert] = field(default_factory=dict)
+    views: dict[str, list[SlotView]] = field(default_factory=dict)
     face: bytes | None = None
     refused: bool = False
     ended: bool = False
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
+    def slots(self) -> list[SlotView]:
+        """Every slot of every chapter asked for."""
+        return [view for views in self.views.values() for view in views]
+
+    @property
     def state(self) -> State:
-        states = {insert.state for insert in self.inserts.values()}
+        states = {view.state for view in self.slots}
         if "failed" in states:
             return "failed"
         if states == {"ready"}:
@@ -73,7 +85,8 @@ class Sessions:
         self._max_s = min(settings.session_max_h, settings.consent.retention_h) * 3600
         self._ledger, self._store = Ledger(state), InsertStore(state)
         self._seal = Seal.in_folder(state)
-        self.admission = Admission(examiner, renderer, self._store, settings.queue_limit, self._note_ready)
+        pace = Pace(private_folder(state) / "pace.json")
+        self.admission = Admission(examiner, renderer, self._store, settings.queue_limit, self._note_ready, pace)
         self._living: dict[str, Session] = {}
         self._used: set[str] = set()
 
@@ -116,7 +129,7 @@ class Sessions:
             raise
         async with session.changing:
             # Without a face, nothing that is asked for from here on is made of the former photo.
-            session.face, session.inserts = None, {}
+            session.face, former, session.inserts = None, session.inserts, {}
             await self.admission.cancel(session.id)
             await self._store.drop_session(session.id)
             if session.ended:
@@ -125,7 +138,7 @@ class Sessions:
             session.face, session.refused = face, False
             for pin in session.pins.values():
                 if pin.asked:
-                    self._want(session, self.edition(session, pin.chapter))
+                    self._want(session, self.edition(session, pin.chapter), former)
             session.pulse.fire()
 
     async def end(self, session: Session) -> None:
@@ -164,8 +177,18 @@ class Sessions:
         chapter = edition.presentation.chapter
         if not session.pins[chapter].asked:
             self._pin(session, PinRow(session.id, chapter, edition.presentation.version, asked=True))
-            self._want(session, edition)
+            self._want(session, edition, {})
             session.pulse.fire()
+
+    def ask_segment(self, insert: Insert, name: Name, deadline_s: float | None) -> None:
+        """Note which segment of an insert a player asks for, and the seconds after which it will be on screen."""
+        if insert.state not in ("waiting", "rendering"):
+            return
+        now_s = asyncio.get_running_loop().time()
+        if deadline_s is None:
+            # Said by nobody, it is taken from the film's own time, as if it had been played from its beginning.
+            deadline_s = max(insert.due_s - now_s, SOON_S) if insert.due_s < inf else SOON_S
+        self.admission.asked(insert, *name, now_s + deadline_s)
 
     def fragment(self, insert: Insert, name: Name) -> Stored | None:
         """Return the file of an insert's segment if it can be served."""
@@ -173,7 +196,7 @@ class Sessions:
 
     def status(self, session: Session) -> dict[str, Any]:
         """Return what the viewer is told: the state, and every slot asked for."""
-        return {"state": session.state, "slots": [self._slot_status(insert) for insert in session.inserts.values()]}
+        return {"state": session.state, "slots": [self._slot_status(view) for view in session.slots]}
 
     # --- background ---
 
@@ -204,6 +227,7 @@ class Sessions:
     async def close(self) -> None:
         """Write down the last uses and close the ledger."""
         await self.sweep()
+        self.admission.pace.save()
         self._ledger.close()
 
     # --- inside ---
@@ -216,19 +240,32 @@ class Sessions:
         session.pins[pin.chapter] = pin
         self._ledger.pin(pin)
 
-    def _want(self, session: Session, edition: Edition) -> None:
-        for insert in _inserts(session, edition):
-            session.inserts[insert.chapter, insert.slot] = insert
+    def _want(self, session: Session, edition: Edition, former: Mapping[tuple[str, str], Insert]) -> None:
+        """Make the chapter's slots as soon as there is a face; `former` are the inserts of a photo that is replaced."""
+        now_s = asyncio.get_running_loop().time()
+        for insert in self._fresh(session, edition):
+            slot, before = edition.presentation.slot(insert.slot), former.get((insert.chapter, insert.slot))
+            assert slot is not None
+            insert.due_s = now_s + float(slot.start_s)
+            if before:
+                insert.asked, insert.near, insert.due_s = before.asked, before.near, before.due_s
             if session.face is not None:
                 self.admission.add(Scene(insert, session.face, edition.folder))
+
+    def _fresh(self, session: Session, edition: Edition) -> list[Insert]:
+        """Give the session an empty insert for every slot of the chapter that needs one."""
+        p = edition.presentation
+        fresh = {slot.id: Insert.of(session.id, p, slot, session.pulse) for slot in p.slots if p.carried_by(slot)}
+        session.inserts.update({(p.chapter, slot): insert for slot, insert in fresh.items()})
+        session.views[p.chapter] = views_of(p, fresh)
+        return list(fresh.values())
 
     async def _recover(self, session: Session, pin: PinRow, ready: set[tuple[str, str, str]]) -> None:
         try:
             edition = self._library.edition(pin.chapter, pin.version)
         except (ChapterUnknown, NotFound):
             return
-        for insert in _inserts(session, edition):
-            session.inserts[insert.chapter, insert.slot] = insert
+        for insert in self._fresh(session, edition):
             found = self._store.found(insert)
             if (session.id, insert.chapter, insert.slot) in ready and found == insert.wanted:
                 insert.done, insert.state = found, "ready"
@@ -238,16 +275,13 @@ class Sessions:
     def _note_ready(self, insert: Insert) -> None:
         self._ledger.mark_ready(insert.session, insert.chapter, insert.slot)
 
-    def _slot_status(self, insert: Insert) -> dict[str, Any]:
+    def _slot_status(self, view: SlotView) -> dict[str, Any]:
+        left = [eta_s for insert in view.inserts if (eta_s := self.admission.eta_s(insert)) is not None]
+        eta_s = max(1, round(max(left))) if left and view.state not in ("ready", "failed") else None
         return {
-            "chapter": insert.chapter,
-            "slot": insert.slot,
-            "state": insert.state,
-            "progress": round(insert.progress, 3),
-            "eta_s": self.admission.eta_s(insert),
+            "chapter": view.chapter,
+            "slot": view.slot,
+            "state": view.state,
+            "progress": round(view.progress, 3),
+            "eta_s": eta_s,
         }
-
-
-def _inserts(session: Session, edition: Edition) -> list[Insert]:
-    p = edition.presentation
-    return [Insert(session.id, p.chapter, p.version, slot.id, fragments_of(p, slot), session.pulse) for slot in p.slots]

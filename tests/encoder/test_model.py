@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,7 +31,7 @@ AUDIO = Rendition(
     "audio_en.mp4", "audio/mp4", "mp4a.40.2", 48000, 7, 7, 6, (Segment(13, 9, 96),), 1, 1, sound=Sound(2, 48000, "en")
 )
 SLOTS = (
-    Slot("you", Fraction(11, 10), Fraction(3), Placement(0.1, 0.2, 0.3, 0.4), "still", "signed", "mask.png"),
+    Slot("you", Fraction(11, 10), Fraction(3), Placement(0.1, 0.2, 0.3, 0.4), "still", "signed", "mask.png", 1.5),
     Slot("me", Fraction(6), Fraction(1, 3), Placement(0, 0, 1, 1)),
 )
 WHOLE = Presentation("part2", "abc", "Größe «zwei»", GRID, (VIDEO, AUDIO), SLOTS)
@@ -72,3 +73,33 @@ def test_a_missing_file_is_the_same_kind_of_error(tmp_path: Path):
     with pytest.raises(BadPresentation) as caught:
         Presentation.load(tmp_path)
     assert "mediaserver encode" in caught.value.hint
+
+
+def slots_at(*windows: tuple[str, str]) -> Presentation:
+    """A chapter of 20 s in segments of 2 s, with slots a, b, ... from (start, duration) in seconds."""
+    place = Placement(0, 0, 1, 1)
+    slots = tuple(
+        Slot(chr(97 + n), Fraction(start), Fraction(duration), place) for n, (start, duration) in enumerate(windows)
+    )
+    return replace(WHOLE, grid=Grid(Fraction(25), 50, 500), slots=slots)
+
+
+@pytest.mark.parametrize(
+    ("windows", "carried"),
+    [
+        ([("3", "2"), ("10", "2")], [range(1, 3), range(5, 6)]),
+        ([("3", "2"), ("5", "2")], [range(1, 3), range(3, 4)]),
+        ([("5", "2"), ("3", "2")], [range(3, 4), range(1, 3)]),
+        ([("3", "1"), ("5", "1/2")], [range(1, 2), range(2, 3)]),
+        ([("0", "20"), ("5", "2")], [range(10), range(4, 4)]),
+        ([("0", "1"), ("1/2", "1"), ("1", "3")], [range(1), range(1, 1), range(1, 2)]),
+        ([("0", "2"), ("18", "2")], [range(1), range(9, 10)]),
+        ([("3", "2"), ("3", "2")], [range(1, 3), range(3, 3)]),
+    ],
+)
+def test_every_personal_segment_belongs_to_exactly_one_insert(windows, carried):
+    p = slots_at(*windows)
+    assert [range(r.start, r.stop) if r else r for r in (p.carried_by(slot) for slot in p.slots)] == carried
+    owners = [slot.id for number in range(p.grid.segments) if (slot := p.slot_at(number))]
+    assert len(owners) == len(p.personal_segments)
+    assert sum(len(p.carried_by(slot)) for slot in p.slots) == len(p.personal_segments)

@@ -72,7 +72,8 @@ def test_a_dot_in_the_name_is_part_of_it(tmp_path: Path):
         (f'[[slot]]\n{SLOT}mask = "../no.png"', "beside it"),
         (f"[[slot]]\n{SLOT}mask = 3", "mask"),
         (f"[[slot]]\n{SLOT}[[slot]]\n{SLOT}", "the same id"),
-        (f"[[slot]]\n{SLOT}[[slot]]\n{SLOT.replace('you', 'me').replace('12.6', '19.7')}", "touch the same segment"),
+        (f"[[slot]]\n{SLOT}grain = 40", "grain must be"),
+        (f"[[slot]]\n{SLOT}grain = 'much'", "not a number of levels"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_name_of_the_file(master: Path, text: str, reason: str):
@@ -91,3 +92,13 @@ def test_bytes_that_are_no_text_are_refused(master: Path):
 def test_a_language_that_is_no_tag_is_refused(master: Path, language: str):
     with pytest.raises(BadSidecar, match="language"):
         said(master, f"language = {language}")
+
+
+@pytest.mark.parametrize(("start", "duration"), [(0, 7), (23, 7), (0, 30), (19.7, 2), (12.6, 7)])
+def test_a_slot_may_be_at_the_very_start_or_end_and_share_segments_with_another(
+    master: Path, start: float, duration: float
+):
+    other = SLOT.replace("you", "me").replace("12.6", str(start)).replace("duration = 7", f"duration = {duration}")
+    read = said(master, f"[[slot]]\n{SLOT}[[slot]]\n{other}grain = 2.5")
+    assert [slot.id for slot in read.slots] == ["you", "me"]
+    assert read.slots[1].grain == 2.5

@@ -159,3 +159,18 @@ def test_the_matte_is_full_in_the_middle_and_nothing_at_the_border():
     assert matte.shape == (300, 400)
     assert (matte[100:200, 100:300] == 1).all()
     assert max(matte[0].max(), matte[:, 0].max(), matte[-1].max(), matte[:, -1].max()) < 0.02
+
+
+def test_grain_is_on_the_face_alone_and_moves_and_is_the_same_in_every_render(man):
+    grey = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
+    clean = Compositor.into_slot(man, PLACE, WIDTH, HEIGHT).compose(grey, CLOSED)
+    renders = [Compositor.into_slot(man, PLACE, WIDTH, HEIGHT, grain=8) for _ in range(2)]
+    pictures = [[compositor.compose(grey, CLOSED) for _ in range(2)] for compositor in renders]
+    assert np.array_equal(pictures[0], pictures[1])
+    first, second = pictures[0]
+    middle = (slice(200, 340), slice(400, 560))
+    noise = first[middle].astype(int) - clean[middle]
+    assert 3 < noise.std() < 5
+    assert abs(noise.mean()) < 0.3
+    assert abs(np.corrcoef(noise.ravel(), (second[middle].astype(int) - clean[middle]).ravel())[0, 1]) < 0.2
+    assert np.array_equal(first[:40], grey[:40])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,7 @@ from lipsync.errors import InsertDoesNotFit, RenderFailed
 from lipsync.protocols import Fragment
 from lipsync.splice import Frame, encode_insert, mezzanine_frames
 
+SIZE = (1280, 720)
 SIDECAR = """language = "en"
 [[slot]]
 id = "you"
@@ -61,7 +62,8 @@ def white_frames(version: Path, presentation: Presentation, tools: Tools) -> Ite
     slot = presentation.slots[0]
     first = presentation.grid.frames_of(presentation.segments_of(slot)[0]).start
     inside = presentation.grid.frames_within(slot.start_s, slot.duration_s)
-    for number, frame in enumerate(mezzanine_frames(version, presentation, slot, tools), start=first):
+    numbers = presentation.segments_of(slot)
+    for number, frame in enumerate(mezzanine_frames(version, presentation, slot, numbers, SIZE, tools), start=first):
         if number in inside:
             frame[300:420, 540:740] = 235
             frame[720:, :] = 128
@@ -71,7 +73,13 @@ def white_frames(version: Path, presentation: Presentation, tools: Tools) -> Ite
 @pytest.fixture(scope="module")
 def insert(version: Path, presentation: Presentation, tools: Tools) -> list[Fragment]:
     frames = white_frames(version, presentation, tools)
-    return list(encode_insert(frames, presentation, presentation.slots[0], tools))
+    return list(encoded(frames, presentation, tools))
+
+
+def encoded(frames: Iterable[Frame], presentation: Presentation, tools: Tools) -> Iterator[Fragment]:
+    """The insert of the first slot, for every rung."""
+    numbers = presentation.segments_of(presentation.slots[0])
+    return encode_insert(frames, presentation, presentation.videos, numbers, SIZE, tools)
 
 
 def chapter_segment(version: Path, presentation: Presentation, fragment: Fragment) -> bytes:
@@ -96,6 +104,26 @@ def grey(file: Path, tools: Tools) -> np.ndarray:
     command = [str(tools.ffmpeg), "-v", "error", "-xerror", "-err_detect", "explode", "-i", str(file)]
     raw = run_tool([*command, "-vf", "scale=64:36:flags=area,format=gray", "-f", "rawvideo", "-"])
     return np.frombuffer(raw, np.uint8).reshape(-1, 36, 64).astype(float)
+
+
+def test_a_mezzanine_can_be_read_from_any_of_its_segments(version: Path, presentation: Presentation, tools: Tools):
+    slot, small = presentation.slots[0], (320, 180)
+    whole = list(mezzanine_frames(version, presentation, slot, range(1, 3), small, tools))
+    later = list(mezzanine_frames(version, presentation, slot, range(2, 3), small, tools))
+    per_segment = presentation.grid.frames_per_segment
+    assert len(whole) == 2 * per_segment
+    assert len(later) == per_segment
+    assert all(np.array_equal(one, other) for one, other in zip(whole[per_segment:], later, strict=True))
+
+
+def test_one_rung_and_one_segment_can_be_made_alone(version: Path, presentation: Presentation, tools: Tools):
+    small = presentation.videos[-1]
+    assert small.picture is not None
+    size = (small.picture.width, small.picture.height)
+    frames = mezzanine_frames(version, presentation, presentation.slots[0], range(2, 3), size, tools)
+    (only,) = encode_insert(frames, presentation, [small], range(2, 3), size, tools)
+    assert (only.rendition, only.number) == (small.id, 2)
+    assert decode_time(only.data) == decode_time(chapter_segment(version, presentation, only))
 
 
 def test_every_rung_gets_every_touched_segment_once(presentation: Presentation, insert: list[Fragment]):
@@ -162,26 +190,26 @@ def test_an_insert_with_other_parameter_sets_is_refused(version: Path, presentat
     other = replace(top, insert=replace(top.insert, pps=top.insert.pps + b"\1"))
     changed = replace(presentation, renditions=(other, *presentation.renditions[1:]))
     with pytest.raises(InsertDoesNotFit):
-        list(encode_insert(white_frames(version, presentation, tools), changed, presentation.slots[0], tools))
+        list(encoded(white_frames(version, presentation, tools), changed, tools))
 
 
 def test_missing_pictures_are_a_failed_render(version: Path, presentation: Presentation, tools: Tools):
     frames = (f for n, f in enumerate(white_frames(version, presentation, tools)) if n < 70)
     with pytest.raises(RenderFailed):
-        list(encode_insert(frames, presentation, presentation.slots[0], tools))
+        list(encoded(frames, presentation, tools))
 
 
 def test_an_error_while_drawing_reaches_the_caller(version: Path, presentation: Presentation, tools: Tools):
     def frames() -> Iterator[Frame]:
-        yield next(mezzanine_frames(version, presentation, presentation.slots[0], tools))
+        yield next(white_frames(version, presentation, tools))
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(encode_insert(frames(), presentation, presentation.slots[0], tools))
+        list(encoded(frames(), presentation, tools))
 
 
 def test_closing_the_iterator_ends_the_work(version: Path, presentation: Presentation, tools: Tools):
-    fragments = encode_insert(white_frames(version, presentation, tools), presentation, presentation.slots[0], tools)
+    fragments = encoded(white_frames(version, presentation, tools), presentation, tools)
     first = next(fragments)
     fragments.close()
     assert first.number == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -14,15 +15,16 @@ import pytest
 
 from encoder.boxes import read_samples
 from encoder.errors import ToolCancelled
-from encoder.model import Presentation
+from encoder.model import Picture, Placement, Presentation
 from encoder.tools import run_tool
 from lipsync import Studio
 from lipsync.compose import rectangle_of, views_of
 from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed, SpeechUnreadable
 from lipsync.face import Face
 from lipsync.narration import bake
+from lipsync.protocols import Take
 from lipsync.splice import mezzanine_frames
-from lipsync.studio import track_of
+from lipsync.studio import track_of, working_size
 from tests.lipsync.conftest import DEMO, room, spoken, vowel, write_wav
 
 
@@ -52,6 +54,13 @@ def film(studio, speech, tools, tmp_path_factory) -> tuple[Path, list[np.ndarray
     command = [str(tools.ffmpeg), "-v", "error", "-i", str(out), "-f", "rawvideo", "-pix_fmt", "bgr24", "pipe:1"]
     pictures = np.frombuffer(run_tool(command), np.uint8).reshape(-1, 360, 360, 3)
     return out, list(pictures), told
+
+
+def whole(chapter: Path) -> Take:
+    """The slot of the small chapter, every segment for every rung."""
+    presentation = Presentation.load(chapter)
+    slot = presentation.slots[0]
+    return Take(chapter, slot.id, tuple(r.id for r in presentation.videos), presentation.carried_by(slot))
 
 
 def mouth_of(picture: np.ndarray) -> np.ndarray:
@@ -127,8 +136,9 @@ def test_a_photo_is_examined_before_anything_else(studio):
 def test_an_insert_changes_only_the_slot_in_time_and_in_the_picture(studio, face, chapter, tools):
     presentation = Presentation.load(chapter)
     slot = presentation.slots[0]
-    own = list(mezzanine_frames(chapter, presentation, slot, tools))
-    mine = list(studio.insert_frames(face, chapter, presentation, slot))
+    numbers = presentation.segments_of(slot)
+    own = list(mezzanine_frames(chapter, presentation, slot, numbers, (640, 360), tools))
+    mine = list(studio.insert_frames(face, chapter, presentation, slot, numbers, (640, 360)))
     assert len(mine) == len(own) == 100
     box = rectangle_of(slot.face, 640, 360)
     half = (slice(box.y // 2, (box.y + box.h) // 2), slice(box.x // 2, (box.x + box.w) // 2))
@@ -148,7 +158,8 @@ def test_the_mouth_of_an_insert_moves_with_the_narration(studio, face, chapter):
     """The voice says `a` in the first second of the slot and is silent in the second one."""
     presentation = Presentation.load(chapter)
     slot = presentation.slots[0]
-    frames = list(studio.insert_frames(face, chapter, presentation, slot))
+    numbers = presentation.segments_of(slot)
+    frames = list(studio.insert_frames(face, chapter, presentation, slot, numbers, (640, 360)))
     box = rectangle_of(slot.face, 640, 360)
     mouths = [f[box.y + box.h * 6 // 10 : box.y + box.h * 9 // 10, box.columns].astype(int) for f in frames]
     rest = mouths[110 - 50]
@@ -159,24 +170,78 @@ def test_the_mouth_of_an_insert_moves_with_the_narration(studio, face, chapter):
 
 def test_an_insert_has_every_segment_of_every_rung(studio, face, chapter):
     presentation = Presentation.load(chapter)
-    fragments = list(studio.render_insert(face, chapter, "you"))
+    fragments = list(studio.render_insert(face, whole(chapter)))
     wanted = {(r.id, n) for r in presentation.videos for n in presentation.segments_of(presentation.slots[0])}
     assert {(f.rendition, f.number) for f in fragments} == wanted
     assert all(len(read_samples(f.data)) == len(presentation.grid.frames_of(f.number)) for f in fragments)
 
 
+def test_what_is_not_asked_for_is_not_made(studio, face, chapter):
+    take = whole(chapter)
+    (only,) = studio.render_insert(face, replace(take, renditions=take.renditions[-1:], segments=range(2, 3)))
+    assert (only.rendition, only.number) == (take.renditions[-1], 2)
+    for nothing in (replace(take, renditions=("video_9p_h264",)), replace(take, segments=range(7, 9))):
+        with pytest.raises(RenderFailed, match="nothing of the slot"):
+            list(studio.render_insert(face, nothing))
+
+
+def in_two_slots(chapter: Path, folder: Path) -> Presentation:
+    """The chapter with a second slot that begins in the first one's last segment, on the other side."""
+    presentation = Presentation.load(chapter)
+    left = replace(presentation.slots[0], face=Placement(0.02, 0.1, 0.45, 0.8), duration_s=Fraction(2))
+    right = replace(left, id="two", start_s=Fraction(5), duration_s=Fraction(1), face=Placement(0.53, 0.1, 0.45, 0.8))
+    for file in chapter.iterdir():
+        (folder / file.name).symlink_to(file)
+        if "slot_you" in file.name:
+            (folder / file.name.replace("slot_you", "slot_two")).symlink_to(file)
+    return replace(presentation, slots=(right, left))
+
+
+def test_a_shared_segment_shows_the_faces_of_all_its_slots(studio, face, chapter, tmp_path, tools):
+    presentation = in_two_slots(chapter, tmp_path)
+    left, right = presentation.slots_in_order
+    numbers = presentation.carried_by(left)
+    assert (numbers, presentation.carried_by(right)) == (range(1, 3), range(3, 3))
+    own = list(mezzanine_frames(tmp_path, presentation, left, numbers, (640, 360), tools))
+    mine = list(studio.insert_frames(face, tmp_path, presentation, left, numbers, (640, 360)))
+
+    def changed(number: int) -> tuple[bool, bool]:
+        differs = abs(mine[number - 50][:360].astype(int) - own[number - 50][:360]) > 20
+        return bool(differs[:, :320].mean() > 0.1), bool(differs[:, 320:].mean() > 0.1)
+
+    assert [changed(n) for n in (55, 70, 115, 130)] == [(False, False), (True, False), (False, False), (False, True)]
+
+
+def test_a_rung_is_composed_at_its_own_size_or_the_next_in_which_a_face_has_room(chapter):
+    presentation = Presentation.load(chapter)
+    sizes = [Picture(width, width * 9 // 16, Fraction(25)) for width in (1920, 1280, 768)]
+    videos = tuple(replace(presentation.videos[0], file=f"v{n}.mp4", picture=size) for n, size in enumerate(sizes))
+
+    def size_for(asked: list[int], width: float) -> tuple[int, int]:
+        slot = replace(presentation.slots[0], face=Placement(0.1, 0.1, width, 0.8))
+        narrow = replace(presentation, renditions=videos, slots=(slot,))
+        return working_size(narrow, range(1, 2), [videos[n] for n in asked])
+
+    assert [size_for([n], 0.3)[1] for n in range(3)] == [1080, 720, 432]
+    assert size_for([1, 2], 0.3) == (1280, 720)
+    assert size_for([2], 0.06) == (1280, 720)
+    assert size_for([1, 2], 0.048) == (1920, 1080)
+    with pytest.raises(RenderFailed, match="rectangle"):
+        size_for([2], 0.02)
+
+
 def test_a_cancelled_insert_ends_at_once(studio, face, chapter):
     asked = iter(range(1000))
     with pytest.raises(ToolCancelled):
-        list(studio.render_insert(face, chapter, "you", cancelled=lambda: next(asked) > 5))
+        list(studio.render_insert(face, whole(chapter), cancelled=lambda: next(asked) > 5))
     assert next(asked) < 12
 
 
 def test_an_unknown_slot_or_folder_is_told(studio, face, chapter, tmp_path):
     with pytest.raises(RenderFailed, match="no slot 'nobody'"):
-        list(studio.render_insert(face, chapter, "nobody"))
+        list(studio.render_insert(face, replace(whole(chapter), slot="nobody")))
     with pytest.raises(RenderFailed):
-        list(studio.render_insert(face, tmp_path, "you"))
+        list(studio.render_insert(face, replace(whole(chapter), folder=tmp_path)))
 
 
 def test_a_baked_track_is_used_and_one_of_another_engine_is_not(chapter, tmp_path):

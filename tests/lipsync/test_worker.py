@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed, WorkerDied
 from lipsync.worker import WarmWorker
 from tests.lipsync.conftest import DEMO
 from tests.lipsync.test_photo import png_of
+from tests.lipsync.test_studio import whole
 
 MAN = (DEMO / "man.jpg").read_bytes()
 
@@ -51,7 +53,7 @@ def children_of(pid: int) -> list[int]:
 async def test_a_photo_goes_in_and_a_face_and_fragments_come_out(worker, chapter):
     face = await worker.examine(MAN)
     presentation = Presentation.load(chapter)
-    fragments = [fragment async for fragment in worker.render(face, chapter, "you")]
+    fragments = [fragment async for fragment in worker.render(face, whole(chapter))]
     segments = presentation.segments_of(presentation.slots[0])
     assert sorted(f.number for f in fragments if f.rendition == presentation.videos[0].id) == list(segments)
     assert all(f.data[4:8] == b"moof" for f in fragments)
@@ -67,9 +69,9 @@ async def test_refusals_arrive_as_themselves_and_the_worker_goes_on(worker, chap
     pid = worker.pid
     face = await worker.examine(MAN)
     with pytest.raises(RenderFailed, match="no slot"):
-        _ = [f async for f in worker.render(face, chapter, "nobody")]
+        _ = [f async for f in worker.render(face, replace(whole(chapter), slot="nobody"))]
     with pytest.raises(RenderFailed):
-        _ = [f async for f in worker.render(b"no face at all", chapter, "you")]
+        _ = [f async for f in worker.render(b"no face at all", whole(chapter))]
     assert len(await worker.examine(MAN)) == len(face)
     assert worker.pid == pid
 
@@ -86,17 +88,17 @@ async def test_a_killed_worker_is_told_and_replaced(worker):
 
 async def test_a_worker_killed_in_a_render_is_told_and_replaced(worker, chapter):
     face = await worker.examine(MAN)
-    render = worker.render(face, chapter, "you")
+    render = worker.render(face, whole(chapter))
     await anext(render)
     os.kill(worker.pid, signal.SIGKILL)
     with pytest.raises(WorkerDied):
         _ = [fragment async for fragment in render]
-    assert [f async for f in worker.render(face, chapter, "you")]
+    assert [f async for f in worker.render(face, whole(chapter))]
 
 
 async def test_closing_a_render_stops_its_programs_and_keeps_the_worker(worker, chapter):
     face = await worker.examine(MAN)
-    pid, render = worker.pid, worker.render(face, chapter, "you")
+    pid, render = worker.pid, worker.render(face, whole(chapter))
     await anext(render)
     await render.aclose()
     assert children_of(pid) == []
@@ -109,7 +111,7 @@ async def test_a_cancelled_caller_stops_the_render_too(worker, chapter):
     pid, first = worker.pid, asyncio.Event()
 
     async def watch() -> None:
-        async for _ in worker.render(face, chapter, "you"):
+        async for _ in worker.render(face, whole(chapter)):
             first.set()
             await asyncio.sleep(60)
 
@@ -126,7 +128,7 @@ async def test_calls_wait_for_each_other(worker, chapter):
     face = await worker.examine(MAN)
 
     async def all_of() -> int:
-        return len([f async for f in worker.render(face, chapter, "you")])
+        return len([f async for f in worker.render(face, whole(chapter))])
 
     counts = await asyncio.gather(all_of(), worker.examine(MAN), all_of())
     assert counts[0] == counts[2] > 0

@@ -25,7 +25,7 @@ from encoder.model import (
     Sound,
 )
 from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed
-from lipsync.protocols import Fragment
+from lipsync.protocols import Fragment, Take
 from mediaserver.app import build_app
 from mediaserver.settings import Settings
 
@@ -126,6 +126,7 @@ class ScriptedFaceWorker:
     look: asyncio.Event = field(default_factory=asyncio.Event)
     fail_after: int | None = None
     begun: list[tuple[bytes, str]] = field(default_factory=list)
+    takes: list[Take] = field(default_factory=list)
     stopped: int = 0
     steps: asyncio.Semaphore | None = None
 
@@ -141,22 +142,20 @@ class ScriptedFaceWorker:
             raise PhotoRefused("no_face", "No face can be seen.", "Turn towards the light.")
         return b"face of " + photo[:20]
 
-    async def render(self, face: bytes, folder: Path, slot: str) -> AsyncIterator[Fragment]:
-        self.begun.append((face, f"{folder.parent.name}/{folder.name}/{slot}"))
-        p = Presentation.load(folder)
-        found = p.slot(slot)
-        assert found
+    async def render(self, face: bytes, take: Take) -> AsyncIterator[Fragment]:
+        self.begun.append((face, f"{take.folder.parent.name}/{take.folder.name}/{take.slot}"))
+        self.takes.append(take)
         made = 0
         try:
-            for r in p.videos:
-                for number in p.segments_of(found):
+            for rendition in take.renditions:
+                for number in take.segments:
                     await self.go.wait()
                     if self.steps:
                         await self.steps.acquire()
                     if made == self.fail_after:
                         raise RenderFailed("the test says so.")
                     made += 1
-                    yield Fragment(r.id, number, fragment_bytes(face, r.id, number))
+                    yield Fragment(rendition, number, fragment_bytes(face, rendition, number))
         finally:
             self.stopped += 1
 

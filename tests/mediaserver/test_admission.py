@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 
+from encoder.model import Slot
 from lipsync.errors import WorkerDied
 from mediaserver.app import build_app
 from mediaserver.settings import Settings
-from tests.mediaserver.conftest import Publish, ScriptedFaceWorker, Serve, Served, fragment_bytes
+from tests.mediaserver.conftest import SLOT, Publish, ScriptedFaceWorker, Serve, Served, fragment_bytes
 
-RUNG = "video_1080p_h264"
+RUNG, SMALL = "video_1080p_h264", "video_432p_h264"
 
 
 def held_back() -> ScriptedFaceWorker:
@@ -43,7 +46,8 @@ async def test_a_slot_is_rendered_once_whatever_comes_first(
         assert served.worker.begun == []
         await served.put_photo(session)
     await served.until(session, "ready")
-    assert served.worker.begun == [(b"face of jpeg", "part2/v1/you")]
+    names = [(take.slot, r, n) for take in served.worker.takes for r in take.renditions for n in take.segments]
+    assert sorted(names) == [("you", rung, n) for rung in (RUNG, SMALL) for n in (5, 6, 7)]
 
 
 async def test_neither_a_photo_nor_a_manifest_alone_starts_a_render(publish: Publish, serve: Serve):
@@ -98,12 +102,9 @@ async def test_a_viewer_of_many_slots_does_not_hold_up_the_next_viewer(publish: 
     worker.go.set()
     await served.until(many, "ready")
     await served.until(one, "ready")
-    assert [face for face, _ in worker.begun] == [
-        b"face of many",
-        b"face of many",
-        b"face of one",
-        b"face of many",
-    ] or [face for face, _ in worker.begun] == [b"face of many", b"face of one", b"face of many", b"face of many"]
+    firsts = [face for (face, _), take in zip(worker.begun, worker.takes, strict=True) if take.renditions == (SMALL,)]
+    assert firsts.index(b"face of one") < 3
+    assert len(worker.begun) == 8
 
 
 async def test_a_full_queue_refuses_the_photo_and_says_when_to_come_back(publish: Publish, serve: Serve):
@@ -149,7 +150,7 @@ async def test_progress_grows_with_the_fragments_and_waiting_viewers_are_told_ho
     worker = ScriptedFaceWorker(steps=asyncio.Semaphore(0))
     served = await serve(worker)
     first, second = await captured(served, b"first"), await captured(served, b"second")
-    for made in range(1, 4):
+    for made in range(1, 3):
         worker.steps.release()
         while (slot := (await served.state(first))["slots"][0])["progress"] < round(made / 6, 3):
             await asyncio.sleep(0.01)
@@ -165,11 +166,11 @@ class Mortal(ScriptedFaceWorker):
 
     immortal_after = 1
 
-    async def render(self, face, folder, slot):
+    async def render(self, face, take):
         made = 0
         dies = len(self.begun) < self.immortal_after
-        async for fragment in super().render(face, folder, slot):
-            if dies and made == 3:
+        async for fragment in super().render(face, take):
+            if dies and made == 2:
                 raise WorkerDied
             made += 1
             yield fragment
@@ -179,7 +180,7 @@ async def test_a_worker_that_dies_costs_the_viewer_only_time(publish: Publish, s
     publish()
     served = await serve(Mortal())
     await served.until(await captured(served, b"first"), "ready")
-    assert len(served.worker.begun) == 2
+    assert len(served.worker.begun) == 3
 
 
 async def test_a_render_that_kills_its_worker_twice_has_failed_and_the_next_viewer_is_served(
@@ -214,4 +215,147 @@ async def test_two_workers_share_the_work_photos_on_one_renders_on_the_other(pub
     async with TestServer(build_app(settings, examiner, renderer)) as server, ClientSession() as client:
         served = Served(str(server.make_url("/")), client, settings, renderer)
         await served.until(await captured(served, b"first"), "ready")
-    assert (examiner.begun, len(renderer.begun)) == ([], 1)
+    assert (examiner.begun, len(renderer.begun)) == ([], 2)
+
+
+def order_of(worker: ScriptedFaceWorker) -> list[tuple[str, tuple[str, ...]]]:
+    """Whose face each take was of, and its rungs."""
+    return [
+        (face.removeprefix(b"face of ").decode(), take.renditions)
+        for (face, _), take in zip(worker.begun, worker.takes, strict=True)
+    ]
+
+
+async def test_the_middle_rung_is_made_first_and_the_others_behind_every_first_one(publish: Publish, serve: Serve):
+    publish()
+    worker = held_back()
+    served = await serve(worker)
+    sessions = [await captured(served, name) for name in (b"a", b"b", b"c")]
+    worker.go.set()
+    for session in sessions:
+        await served.until(session, "ready")
+    assert order_of(worker) == [(name, (rung,)) for rung in (SMALL, RUNG) for name in ("a", "b", "c")]
+
+
+async def test_the_rung_asked_for_first_is_made_first_from_the_segment_that_is_needed(publish: Publish, serve: Serve):
+    publish()
+    worker = ScriptedFaceWorker(steps=asyncio.Semaphore(0))
+    served = await serve(worker)
+    session = await captured(served, b"a")
+    while not worker.takes:
+        await asyncio.sleep(0.01)
+    asking = asyncio.create_task(served.get(f"{session}part2/v1/{RUNG}/6.m4s?CMCD=bl%3D5000"))
+    while len(worker.takes) < 2:
+        await asyncio.sleep(0.01)
+    for _ in range(6):
+        worker.steps.release()
+    assert (await asking)[1]["X-Scene"] == "personal"
+    await served.until(session, "ready")
+    assert [(take.renditions, take.segments) for take in worker.takes] == [
+        ((SMALL,), range(5, 8)),
+        ((RUNG,), range(6, 8)),
+        ((RUNG,), range(5, 6)),
+        ((SMALL,), range(5, 8)),
+    ]
+
+
+async def test_a_viewer_who_needs_it_soon_goes_before_one_who_has_just_started(publish: Publish, serve: Serve):
+    publish()
+    worker = ScriptedFaceWorker(steps=asyncio.Semaphore(0))
+    served = await serve(worker)
+    calm, soon = await captured(served, b"calm"), await captured(served, b"soon")
+    while not worker.takes:
+        await asyncio.sleep(0.01)
+    asking = asyncio.create_task(served.get(f"{soon}part2/v1/{SMALL}/5.m4s?CMCD=bl%3D5000"))
+    while len(worker.takes) < 2:
+        await asyncio.sleep(0.01)
+    for _ in range(12):
+        worker.steps.release()
+    await asking
+    await served.until(calm, "ready")
+    assert [name for name, _ in order_of(worker)][:3] == ["calm", "soon", "calm"]
+
+
+async def test_a_rung_without_hurry_is_put_aside_for_a_first_one_and_nothing_is_made_twice(
+    publish: Publish, serve: Serve
+):
+    publish()
+    worker = ScriptedFaceWorker(steps=asyncio.Semaphore(4))
+    served = await serve(worker)
+    first = await captured(served, b"first")
+    while (await served.state(first))["slots"][0]["progress"] < 0.6:
+        await asyncio.sleep(0.01)
+    second = await captured(served, b"second")
+    for _ in range(8):
+        worker.steps.release()
+    await served.until(first, "ready")
+    await served.until(second, "ready")
+    assert order_of(worker) == [
+        ("first", (SMALL,)),
+        ("first", (RUNG,)),
+        ("second", (SMALL,)),
+        ("first", (RUNG,)),
+        ("second", (RUNG,)),
+    ]
+    assert worker.takes[3].segments == range(6, 8)
+
+
+TWO = (SLOT, replace(SLOT, id="me", start_s=Fraction(15), duration_s=Fraction(5)))
+
+
+@pytest.mark.parametrize(
+    ("slots", "carried"),
+    [
+        (TWO, {"you": [5, 6, 7], "me": [8, 9]}),
+        ((replace(SLOT, start_s=Fraction(0)), TWO[1]), {"you": [0, 1], "me": [7, 8, 9]}),
+        ((SLOT, replace(SLOT, id="me")), {"you": [5, 6, 7], "me": []}),
+    ],
+)
+async def test_slots_that_share_segments_are_made_once_and_told_each(
+    publish: Publish, serve: Serve, slots: tuple[Slot, ...], carried: dict[str, list[int]]
+):
+    slots = tuple(sorted(slots, key=lambda slot: slot.id == "you"))
+    chapter = publish(slots=slots)
+    if carried["me"] == []:
+        carried = {"me": [5, 6, 7], "you": []}
+    served = await serve()
+    session = await captured(served, b"a")
+    told = await served.until(session, "ready")
+    assert sorted((slot["slot"], slot["state"], slot["progress"]) for slot in told["slots"]) == [
+        ("me", "ready", 1.0),
+        ("you", "ready", 1.0),
+    ]
+    made = {(take.slot, r, n) for take in served.worker.takes for r in take.renditions for n in take.segments}
+    assert made == {(slot, rung, n) for slot, numbers in carried.items() for rung in (RUNG, SMALL) for n in numbers}
+    for number in chapter.presentation.personal_segments:
+        assert (await served.get(f"{session}part2/v1/{RUNG}/{number}.m4s"))[1]["X-Scene"] == "personal"
+
+
+async def test_a_slot_that_ends_in_a_shared_segment_is_ready_when_that_is(publish: Publish, serve: Serve):
+    publish(slots=TWO)
+    worker = ScriptedFaceWorker(steps=asyncio.Semaphore(4))
+    served = await serve(worker)
+    session = await captured(served, b"a")
+    while len(worker.takes) < 2:
+        await asyncio.sleep(0.01)
+    for made in range(4, 11):
+        you, me = (await served.state(session))["slots"]
+        assert (you["state"] == "ready", me["state"] == "ready") == (you["progress"] == 1, me["progress"] == 1)
+        worker.steps.release()
+        while sum(round(slot["progress"] * size) for slot, size in ((you, 6), (me, 6))) < made:
+            you, me = (await served.state(session))["slots"]
+            await asyncio.sleep(0.01)
+    assert (await served.until(session, "ready"))["state"] == "ready"
+
+
+async def test_one_photo_fills_the_slots_of_several_chapters(publish: Publish, serve: Serve):
+    publish(chapter="part1")
+    publish(chapter="part2", slots=TWO)
+    served = await serve()
+    session = await captured(served, b"a", "part1", "part2")
+    told = await served.until(session, "ready")
+    assert [(slot["chapter"], slot["slot"]) for slot in told["slots"]] == [
+        ("part1", "you"),
+        ("part2", "you"),
+        ("part2", "me"),
+    ]
