@@ -87,3 +87,21 @@ class ModelMissing(LipsyncError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"The model {name} was not found.")
+
+
+class CertificateUnusable(LipsyncError):
+    """A certificate or key for Content Credentials cannot be read, or may not sign them."""
+
+    code = "certificate_unusable"
+    hint = "Give a certificate for C2PA signing with its chain and key, or none: then this server makes its own."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The certificate for Content Credentials cannot be used: {reason}")
+
+
+class SigningFailed(LipsyncError):
+    code = "signing_failed"
+    hint = "Look at the certificate's settings; without credentials no finished file is given out."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The file could not be signed: {reason}")
