@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 POINTER = "current"
@@ -58,13 +59,16 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def retire(chapter_folder: Path, *, keep_s: int = KEEP_SUPERSEDED_S) -> list[str]:
-    """Delete versions that were superseded more than `keep_s` seconds ago; return their names."""
+def retire(chapter_folder: Path, *, keep_s: int = KEEP_SUPERSEDED_S, pinned: Collection[str] = ()) -> list[str]:
+    """Delete versions that were superseded more than `keep_s` seconds ago; return their names.
+
+    Those that somebody still plays are named by `pinned` and stay.
+    """
     pointer = chapter_folder / POINTER
     if not pointer.exists() or time.time() - pointer.stat().st_mtime < keep_s:
         return []
-    kept = current_version(chapter_folder)
-    old = [f for f in chapter_folder.iterdir() if f.is_dir() and f.name != kept and f.suffix != PART]
+    kept = {current_version(chapter_folder), *pinned}
+    old = [f for f in chapter_folder.iterdir() if f.is_dir() and f.name not in kept and f.suffix != PART]
     for folder in old:
         shutil.rmtree(folder)
     return [folder.name for folder in old]

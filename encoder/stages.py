@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -211,13 +211,16 @@ def verify(plan: Plan, media: Path, tools: Tools, cancelled: Callable[[], bool] 
                 raise VerificationFailed(name, "it is missing.")
 
 
-def publish_version(plan: Plan, media: Path) -> Path:
-    """Make the version the current one and return its folder; raises SameChapterTwice if another case spelling is."""
+def publish_version(plan: Plan, media: Path, pinned: Collection[str] = ()) -> Path:
+    """Make the version the current one and return its folder; raises SameChapterTwice if another case spelling is.
+
+    What was superseded long ago is deleted, but for the versions in `pinned`.
+    """
     chapter = media / plan.chapter
     for other in media.iterdir():
         if other.name != plan.chapter and other.name.casefold() == plan.chapter.casefold():
             raise SameChapterTwice(plan.master.path, other, plan.chapter)
     shutil.rmtree(plan.folder(media) / WORK, ignore_errors=True)
-    folder = publish.publish(chapter, plan.version)
-    publish.retire(chapter)
-    return folder
+    # The pointer's age is that of the last change, so it is asked before it changes again.
+    publish.retire(chapter, pinned={plan.version, *pinned})
+    return publish.publish(chapter, plan.version)

@@ -29,6 +29,7 @@ from encoder.watch import check_settled, settled_masters, stamp_of
 from lipsync.errors import LipsyncError
 from mediaserver.errors import JobUnknown
 from mediaserver.jobbook import ACTIVE, APPLICATION, NAMED, VERSION, WATCHED, WORKFLOW, Job, JobBook, Order, latest, now
+from mediaserver.ledger import pinned_versions
 from mediaserver.runnerlock import RunnerLock
 from mediaserver.settings import Settings
 from mediaserver.turn import Turn
@@ -271,7 +272,7 @@ class Jobs:
         """
         cancelled = self._active[id] = threading.Event()
         try:
-            work = _Work(self._book, id, order, self._stopping.is_set, cancelled)
+            work = _Work(self._book, id, order, self._stopping.is_set, cancelled, self._settings.state)
             with self._planning.taken(order.submitted, work.check):
                 plan = work.stage("plan", work.plan)
             if plan is not None:
@@ -286,9 +287,15 @@ class _Work:
     """One run of one job: its stages, and what the book is told of them."""
 
     def __init__(
-        self, book: JobBook, id: str, order: Order, stopping: Callable[[], bool], cancelled: threading.Event
+        self,
+        book: JobBook,
+        id: str,
+        order: Order,
+        stopping: Callable[[], bool],
+        cancelled: threading.Event,
+        state: Path,
     ) -> None:
-        self._book, self._id, self._order = book, id, order
+        self._book, self._id, self._order, self._state = book, id, order, state
         self._stopping, self._cancelled = stopping, cancelled
         self._looked_s = 0.0
         self._path, self._media = Path(order.path), Path(order.media)
@@ -386,7 +393,7 @@ class _Work:
             stages.verify(plan, self._media, find_tools(), self.stopped)
 
     def _publish(self, plan: Plan) -> None:
-        stages.publish_version(plan, self._media)
+        stages.publish_version(plan, self._media, pinned_versions(self._state, plan.chapter))
 
 
 def _content(master: Path, media: Path) -> str:

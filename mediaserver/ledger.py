@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from mediaserver.vault import private_folder
 
+FILE = "sessions.sqlite"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS session (
     id TEXT PRIMARY KEY,              -- SHA-256 of the capability's body
@@ -56,11 +58,20 @@ class PinRow:
     asked: bool
 
 
+def pinned_versions(state: Path, chapter: str) -> set[str]:
+    """Return the versions of a chapter that living sessions play, whichever process serves them."""
+    path = state / FILE
+    if not path.is_file():
+        return set()
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        return {version for (version,) in db.execute("SELECT version FROM pin WHERE chapter = ?", (chapter,))}
+
+
 class Ledger:
     """The rows; every method is one short transaction. For one thread."""
 
     def __init__(self, state: Path) -> None:
-        path = private_folder(state) / "sessions.sqlite"
+        path = private_folder(state) / FILE
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.executescript(

@@ -31,7 +31,7 @@ class Consent:
     purpose: str = _setting(
         "to show your own face in one scene of this film, to you alone", "what the photo is used for"
     )
-    retention_h: int = _setting(24, "hours after which everything of a viewer is deleted at the latest", 1, 24 * 30)
+    retention_h: int = _setting(24, "hours after which everything of a viewer is deleted at the latest", 1, 24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Settings:
     )
     settle_s: float = _setting(2.0, "seconds for which a master must not change before it is taken", 0.1, 3600)
     poll_s: float = _setting(1.0, "seconds between two looks at raw/ while masters settle", 0.05, 60)
-    session_idle_h: float = _setting(2.0, "hours without a request after which a session is deleted", 0.001, 24 * 30)
-    session_max_h: float = _setting(24.0, "hours after which a session is deleted in any case", 0.001, 24 * 30)
+    session_idle_h: float = _setting(2.0, "hours without a request after which a session is deleted", 0.001, 24)
+    session_max_h: float = _setting(24.0, "hours after which a session is deleted in any case", 0.001, 24)
     photo_max_bytes: int = _setting(12 * 1024 * 1024, "largest photo that is taken", 1024, 256 * 1024 * 1024)
     photo_file_input: bool = _setting(True, "whether the viewer's page offers to choose a picture file")
     deadline_s: float = _setting(

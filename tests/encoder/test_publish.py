@@ -79,6 +79,15 @@ def test_a_superseded_version_goes_when_nobody_can_watch_it_any_more(chapter: Pa
     assert retire(chapter / "nowhere") == []
 
 
+def test_a_version_that_somebody_still_plays_stays(chapter: Path):
+    for version in ("v1", "v2", "v3"):
+        finished(chapter, version)
+        publish(chapter, version)
+    os.utime(chapter / "current", (0, 0))
+    assert retire(chapter, pinned={"v1"}) == ["v2"]
+    assert (chapter / "v1").is_dir()
+
+
 @pytest.mark.parametrize("content", ["", "\n", None])
 def test_a_pointer_that_names_nothing_is_no_version(chapter: Path, content: str | None):
     chapter.mkdir()

@@ -164,3 +164,16 @@ def test_a_slot_beyond_the_end_is_refused_at_once(tools: Tools, tmp_path: Path):
 def test_a_missing_master_is_missing(tools: Tools, tmp_path: Path):
     with pytest.raises(MasterMissing):
         stages.plan(tmp_path / "no.mov", tools)
+
+
+def test_publication_clears_away_what_nobody_plays_any_more(published: Published, tmp_path: Path):
+    media = tmp_path / "media"
+    chapter = media / "part2"
+    shutil.copytree(published.folder.parent, chapter)
+    for version in ("older", "played"):
+        (chapter / version).mkdir()
+    os.utime(chapter / "current", (0, 0))
+    (chapter / published.plan.version).rename(published.plan.folder(media))
+    stages.publish_version(published.plan, media, pinned={"played"})
+    folders = sorted(folder.name for folder in chapter.iterdir() if folder.is_dir())
+    assert folders == sorted(["played", published.plan.version])

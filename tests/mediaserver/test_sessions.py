@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import FormData
 
+from mediaserver.ledger import pinned_versions
 from tests.mediaserver.conftest import Publish, ScriptedFaceWorker, Serve, Served
 
 
@@ -177,7 +178,9 @@ async def test_an_upload_that_breaks_off_disturbs_nobody(serve: Serve, caplog, k
     host, port = served.url.removeprefix("http://").rstrip("/").split(":")
     for _ in range(3):
         _, writer = await asyncio.open_connection(host, int(port))
-        head = f"PUT /{session}photo HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 90000\r\n\r\n"
+        head = (
+            f"PUT /{session}photo HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 90000\r\n\r\n"
+        )
         writer.write(head.encode() + b'--x\r\nContent-Disposition: form-data; name="photo"\r\n\r\nhalf of it')
         await writer.drain()
         await asyncio.sleep(0.05)
@@ -450,3 +453,23 @@ async def test_an_open_event_stream_does_not_hold_up_the_end_of_the_server(serve
     await answer.content.readline()
     await asyncio.wait_for(serve.stop(served), 5)
     answer.close()
+
+
+async def test_a_session_plays_its_version_on_and_names_it_to_whoever_clears_up(
+    publish: Publish, serve: Serve, tmp_path: Path
+):
+    publish()
+    served = await serve()
+    session = await ready_session(served)
+    publish(version="v2")
+    assert pinned_versions(tmp_path / "state", "part2") == {"v1"}
+    assert pinned_versions(tmp_path / "state", "part3") == set()
+    assert b"v1/video_432p" in (await served.get(f"{session}part2/stream.mpd"))[2]
+    assert (await served.get(f"{session}part2/v1/video_432p_h264/5.m4s"))[1]["X-Scene"] == "personal"
+    async with served.client.delete(served.url + session) as answer:
+        assert answer.status == 204
+    assert pinned_versions(tmp_path / "state", "part2") == set()
+
+
+def test_without_any_session_ever_no_version_is_pinned(tmp_path: Path):
+    assert pinned_versions(tmp_path, "part2") == set()
