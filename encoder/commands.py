@@ -190,7 +190,9 @@ def insert_command(
     ]
 
 
-def frames_command(file: Path, grid: Grid, size: tuple[int, int], skipped: int, frames: int, tools: Tools) -> list[str]:
+def frames_command(
+    file: Path, grid: Grid, tools: Tools, *, size: tuple[int, int], skipped: int, frames: int
+) -> list[str]:
     """Return the command that prints `frames` pictures of a mezzanine as I420 of `size`, after `skipped` segments.
 
     A mezzanine has a key picture at the beginning of every segment, so what is skipped is not decoded either.

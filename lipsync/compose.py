@@ -164,6 +164,7 @@ class Compositor:
         width: int,
         height: int,
         mask: NDArray[np.uint8] | None = None,
+        *,
         grain: float = 0.0,
     ) -> Compositor:
         """For a chapter's frames of that size; `mask` (grey, 255 = face) stands for the placement's rectangle.

@@ -25,7 +25,7 @@ Frame = NDArray[np.uint8]
 
 
 def mezzanine_frames(
-    folder: Path, presentation: Presentation, slot: Slot, segments: range, size: tuple[int, int], tools: Tools
+    folder: Path, presentation: Presentation, slot: Slot, tools: Tools, *, segments: range, size: tuple[int, int]
 ) -> Iterator[Frame]:
     """Yield the chapter's own pictures of `segments`, all of which `slot` touches, in order.
 
@@ -34,7 +34,7 @@ def mezzanine_frames(
     grid, (width, height) = presentation.grid, size
     skipped = segments.start - presentation.segments_of(slot).start
     count = sum(len(grid.frames_of(number)) for number in segments)
-    command = frames_command(folder / slot.mezzanine, grid, size, skipped, count, tools)
+    command = frames_command(folder / slot.mezzanine, grid, tools, size=size, skipped=skipped, frames=count)
     length = width * height * 3 // 2
     with open_tool(command) as child:
         while len(data := child.stdout.read(length)) == length:
@@ -45,10 +45,11 @@ def mezzanine_frames(
 def encode_insert(
     frames: Iterable[Frame],
     presentation: Presentation,
+    tools: Tools,
+    *,
     renditions: Sequence[Rendition],
     numbers: range,
     size: tuple[int, int],
-    tools: Tools,
 ) -> Iterator[Fragment]:
     """Encode pictures of `size` of the segments `numbers`; yield each fragment as soon as it is whole.
 

@@ -118,8 +118,12 @@ class Studio:
             if not renditions or not numbers:
                 raise RenderFailed("nothing of the slot was asked for")
             size = working_size(presentation, numbers, renditions)
-            frames = self.insert_frames(face, take.folder, presentation, slot, numbers, size, cancelled=cancelled)
-            yield from encode_insert(frames, presentation, renditions, numbers, size, self._tools)
+            frames = self.insert_frames(
+                face, take.folder, presentation, slot, numbers=numbers, size=size, cancelled=cancelled
+            )
+            yield from encode_insert(
+                frames, presentation, self._tools, renditions=renditions, numbers=numbers, size=size
+            )
         except ToolCancelled:
             raise
         except EncoderError as error:
@@ -131,15 +135,15 @@ class Studio:
         folder: Path,
         presentation: Presentation,
         slot: Slot,
+        *,
         numbers: range,
         size: tuple[int, int],
-        *,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Iterator[Frame]:
         """Yield the pictures of segments `numbers`: the chapter's own, within every slot's window with the face."""
         windows = [_Window.of(folder, presentation, seen) for seen in slots_in(presentation, numbers)]
         first = presentation.grid.frames_of(numbers.start).start
-        own = mezzanine_frames(folder, presentation, slot, numbers, size, self._tools)
+        own = mezzanine_frames(folder, presentation, slot, self._tools, segments=numbers, size=size)
         with closing(own):  # type: ignore[type-var]
             for number, frame in enumerate(own, first):
                 if cancelled():
@@ -222,7 +226,7 @@ def track_of(folder: Path, presentation: Presentation, slot: Slot) -> MouthTrack
 
 def _into_slot(face: Face, folder: Path, slot: Slot, frame: Frame) -> Compositor:
     mask = _mask(folder / slot.mask) if slot.mask else None
-    return Compositor.into_slot(face, slot.face, frame.shape[1], frame.shape[0] * 2 // 3, mask, slot.grain)
+    return Compositor.into_slot(face, slot.face, frame.shape[1], frame.shape[0] * 2 // 3, mask, grain=slot.grain)
 
 
 def _mask(path: Path) -> NDArray[np.uint8]:

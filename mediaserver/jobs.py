@@ -272,7 +272,7 @@ class Jobs:
         """
         cancelled = self._active[id] = threading.Event()
         try:
-            work = _Work(self._book, id, order, self._stopping.is_set, cancelled, self._settings.state)
+            work = _Work(self._book, id, order, self._stopping.is_set, cancelled, state=self._settings.state)
             with self._planning.taken(order.submitted, work.check):
                 plan = work.stage("plan", work.plan)
             if plan is not None:
@@ -293,6 +293,7 @@ class _Work:
         order: Order,
         stopping: Callable[[], bool],
         cancelled: threading.Event,
+        *,
         state: Path,
     ) -> None:
         self._book, self._id, self._order, self._state = book, id, order, state

@@ -63,7 +63,9 @@ def white_frames(version: Path, presentation: Presentation, tools: Tools) -> Ite
     first = presentation.grid.frames_of(presentation.segments_of(slot)[0]).start
     inside = presentation.grid.frames_within(slot.start_s, slot.duration_s)
     numbers = presentation.segments_of(slot)
-    for number, frame in enumerate(mezzanine_frames(version, presentation, slot, numbers, SIZE, tools), start=first):
+    for number, frame in enumerate(
+        mezzanine_frames(version, presentation, slot, tools, segments=numbers, size=SIZE), start=first
+    ):
         if number in inside:
             frame[300:420, 540:740] = 235
             frame[720:, :] = 128
@@ -79,7 +81,7 @@ def insert(version: Path, presentation: Presentation, tools: Tools) -> list[Frag
 def encoded(frames: Iterable[Frame], presentation: Presentation, tools: Tools) -> Iterator[Fragment]:
     """The insert of the first slot, for every rung."""
     numbers = presentation.segments_of(presentation.slots[0])
-    return encode_insert(frames, presentation, presentation.videos, numbers, SIZE, tools)
+    return encode_insert(frames, presentation, tools, renditions=presentation.videos, numbers=numbers, size=SIZE)
 
 
 def chapter_segment(version: Path, presentation: Presentation, fragment: Fragment) -> bytes:
@@ -108,8 +110,8 @@ def grey(file: Path, tools: Tools) -> np.ndarray:
 
 def test_a_mezzanine_can_be_read_from_any_of_its_segments(version: Path, presentation: Presentation, tools: Tools):
     slot, small = presentation.slots[0], (320, 180)
-    whole = list(mezzanine_frames(version, presentation, slot, range(1, 3), small, tools))
-    later = list(mezzanine_frames(version, presentation, slot, range(2, 3), small, tools))
+    whole = list(mezzanine_frames(version, presentation, slot, tools, segments=range(1, 3), size=small))
+    later = list(mezzanine_frames(version, presentation, slot, tools, segments=range(2, 3), size=small))
     per_segment = presentation.grid.frames_per_segment
     assert len(whole) == 2 * per_segment
     assert len(later) == per_segment
@@ -120,8 +122,8 @@ def test_one_rung_and_one_segment_can_be_made_alone(version: Path, presentation:
     small = presentation.videos[-1]
     assert small.picture is not None
     size = (small.picture.width, small.picture.height)
-    frames = mezzanine_frames(version, presentation, presentation.slots[0], range(2, 3), size, tools)
-    (only,) = encode_insert(frames, presentation, [small], range(2, 3), size, tools)
+    frames = mezzanine_frames(version, presentation, presentation.slots[0], tools, segments=range(2, 3), size=size)
+    (only,) = encode_insert(frames, presentation, tools, renditions=[small], numbers=range(2, 3), size=size)
     assert (only.rendition, only.number) == (small.id, 2)
     assert decode_time(only.data) == decode_time(chapter_segment(version, presentation, only))
 

@@ -137,8 +137,8 @@ def test_an_insert_changes_only_the_slot_in_time_and_in_the_picture(studio, face
     presentation = Presentation.load(chapter)
     slot = presentation.slots[0]
     numbers = presentation.segments_of(slot)
-    own = list(mezzanine_frames(chapter, presentation, slot, numbers, (640, 360), tools))
-    mine = list(studio.insert_frames(face, chapter, presentation, slot, numbers, (640, 360)))
+    own = list(mezzanine_frames(chapter, presentation, slot, tools, segments=numbers, size=(640, 360)))
+    mine = list(studio.insert_frames(face, chapter, presentation, slot, numbers=numbers, size=(640, 360)))
     assert len(mine) == len(own) == 100
     box = rectangle_of(slot.face, 640, 360)
     half = (slice(box.y // 2, (box.y + box.h) // 2), slice(box.x // 2, (box.x + box.w) // 2))
@@ -159,7 +159,7 @@ def test_the_mouth_of_an_insert_moves_with_the_narration(studio, face, chapter):
     presentation = Presentation.load(chapter)
     slot = presentation.slots[0]
     numbers = presentation.segments_of(slot)
-    frames = list(studio.insert_frames(face, chapter, presentation, slot, numbers, (640, 360)))
+    frames = list(studio.insert_frames(face, chapter, presentation, slot, numbers=numbers, size=(640, 360)))
     box = rectangle_of(slot.face, 640, 360)
     mouths = [f[box.y + box.h * 6 // 10 : box.y + box.h * 9 // 10, box.columns].astype(int) for f in frames]
     rest = mouths[110 - 50]
@@ -202,8 +202,8 @@ def test_a_shared_segment_shows_the_faces_of_all_its_slots(studio, face, chapter
     left, right = presentation.slots_in_order
     numbers = presentation.carried_by(left)
     assert (numbers, presentation.carried_by(right)) == (range(1, 3), range(3, 3))
-    own = list(mezzanine_frames(tmp_path, presentation, left, numbers, (640, 360), tools))
-    mine = list(studio.insert_frames(face, tmp_path, presentation, left, numbers, (640, 360)))
+    own = list(mezzanine_frames(tmp_path, presentation, left, tools, segments=numbers, size=(640, 360)))
+    mine = list(studio.insert_frames(face, tmp_path, presentation, left, numbers=numbers, size=(640, 360)))
 
     def changed(number: int) -> tuple[bool, bool]:
         differs = abs(mine[number - 50][:360].astype(int) - own[number - 50][:360]) > 20

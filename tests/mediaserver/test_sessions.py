@@ -195,7 +195,8 @@ async def test_an_upload_in_broken_chunks_is_a_bad_request(serve: Serve, caplog)
     session = await served.begin()
     host, port = served.url.removeprefix("http://").rstrip("/").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    head = f"PUT /{session}photo HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = f"PUT /{session}photo HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+    head += "Transfer-Encoding: chunked\r\n\r\n"
     writer.write(head.encode() + b"4\r\nhalf\r\nzz\r\n")
     answer = await reader.readline()
     writer.close()
