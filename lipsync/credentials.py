@@ -1,7 +1,7 @@
 """Who signs the Content Credentials: an authority of this server's own, made at the first start, or the operator's.
 
-Certificates follow the profile of C2PA 2.4, clause 14 (trust model): version 3, not self-signed, no authority itself, key
-usage digitalSignature, an extended key usage for claims or mail, subject and authority key identifiers.
+Certificates follow the profile of C2PA 2.4, clause 14 (trust model): version 3, not self-signed, no authority itself,
+key usage digitalSignature, an extended key usage for claims or mail, subject and authority key identifiers.
 """
 
 from __future__ import annotations

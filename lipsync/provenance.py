@@ -1,7 +1,8 @@
 """C2PA Content Credentials in a finished file: signed and read without any request to anyone (docs/decisions/0011).
 
-Signing adds one box before the first `moof` and changes no fragment (C2PA 2.4, clause 18.6 and appendix A). No time-stamp authority is
-asked, no remote manifest and no certificate status is fetched. The manifest says what was made and how, never of whom.
+Signing adds one box before the first `moof` and changes no fragment (C2PA 2.4, clause 18.6 and appendix A). No
+time-stamp authority is asked, no remote manifest and no certificate status is fetched. The manifest says what was made
+and how, never of whom.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -55,8 +56,8 @@ def test_nothing_flickers():
     """A pixel moves by at most one level from picture to picture, and the picture's mean does not move."""
     for plain in (flat(960, 540, 120), next(clouds(960, 540, 1))):
         marks = differences(plain, 67)
-        assert max(int(abs(b - a).max()) for a, b in zip(marks, marks[1:], strict=False)) <= 1
-        assert max(abs(float(b.mean() - a.mean())) for a, b in zip(marks, marks[1:], strict=False)) < 0.02
+        assert max(int(abs(b - a).max()) for a, b in pairwise(marks)) <= 1
+        assert max(abs(float(b.mean() - a.mean())) for a, b in pairwise(marks)) < 0.02
 
 
 def test_black_and_white_do_not_wrap_around():
