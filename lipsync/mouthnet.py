@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from lipsync.conditioning import CROP_PX, WINDOW, Condition, Conditioning, Crop, Floats, Pixels
-from lipsync.errors import ModelMissing
+from lipsync.engine import Engine, engine_of
 
 WEIGHTS = Path(__file__).parent / "weights" / "mouth.onnx"
 BATCH = 8
@@ -56,17 +56,15 @@ class Paint:
 
 
 class MouthNet:
-    """The network in OpenCV's own DNN: nothing to install beside it, one thread is enough."""
+    """The network, loaded; one for all faces."""
 
-    def __init__(self, net: cv2.dnn.Net) -> None:
-        self._net = net
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     @classmethod
     def load(cls, weights: Path = WEIGHTS) -> MouthNet:
         """Read the weights. Raises ModelMissing."""
-        if not weights.is_file():
-            raise ModelMissing(weights.name)
-        return cls(cv2.dnn.readNetFromONNX(str(weights)))
+        return cls(engine_of(weights))
 
     def paint(self, crop: Pixels, labels: Pixels, condition: Condition) -> Paint:
         """Paint n states; `crop` (128, 128, 3) BGR and `labels` (72, 72, 3) are the photo's own."""
@@ -86,9 +84,8 @@ class MouthNet:
             "labels": _planes(condition.labels[part]),
             "places": condition.places[part],
         }
-        for name, value in inputs.items():
-            self._net.setInput(np.ascontiguousarray(_filled(value)), name)
-        return np.asarray(self._net.forward(), np.float32)[: len(warped)]
+        full = {name: np.ascontiguousarray(_filled(value)) for name, value in inputs.items()}
+        return self._engine.run(full)[: len(warped)]
 
 
 class MouthPainter:

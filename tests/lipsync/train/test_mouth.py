@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lipsync.conditioning import Condition
+from lipsync.engine import OpenCvEngine
 from lipsync.mouthnet import MouthNet
 from lipsync.train.data import Samples
 from lipsync.train.export import examples, export
@@ -90,7 +91,7 @@ def test_the_exported_file_paints_what_torch_paints(samples, tmp_path: Path):
     source = np.zeros((128, 128, 3), np.uint8)
     source[28:100, 28:100] = samples.source[0]
     condition = Condition(crops, samples.labels[:5], samples.places[:5])
-    paint = MouthNet.load(tmp_path / "mouth.onnx").paint(source, samples.source_labels[0], condition)
+    paint = MouthNet(OpenCvEngine(tmp_path / "mouth.onnx")).paint(source, samples.source_labels[0], condition)
     with torch.no_grad():
         colour, cover = net.painted(batch.source, batch.warped, batch.labels, batch.places)
     assert paint.colour.shape == (5, 72, 72, 3)
