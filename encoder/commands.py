@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -24,38 +25,74 @@ INSERT_X264 = (
 INSERT_PRESET, INSERT_CRF = "veryfast", 21
 MEZZANINE_CRF = 8
 AUDIO_BPS = {1: 96_000, 2: 160_000}
+PREROLL_S = Fraction(1)
 FRAGMENTS = "+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets"
 
 
-def encode_command(
-    master: Master, ladder: Ladder, slots: tuple[tuple[Slot, Path | None], ...], work: Path, tools: Tools
+def chunk_command(
+    master: Master, ladder: Ladder, frames: range, work: Path, tools: Tools, *, seek: bool = True
 ) -> list[str]:
-    """Return the one ffmpeg process that decodes a master once for everything made of it.
+    """Return the one ffmpeg process that decodes `frames` of a master once for all rungs.
 
-    Writes into `work`: `<rendition>.mp4` per rung, `audio.mp4`, and for each slot its mezzanine and its narration
-    (from the file given with the slot, else from the chapter's own sound).
+    `frames` begins on the grid. Writes `<rendition>.mp4` per rung into `work`; without `seek` the master is decoded
+    from its beginning, which is slow and does without an index.
     """
-    source = ffmpeg.input(f"file:{master.path}")
-    outputs = _pictures(source, ladder, [slot for slot, _ in slots], work)
-    outputs += _sounds(source, ladder, slots, work)
+    base = _frames(master, ladder.grid, frames, seek=seek)
+    branches = base.split() if len(ladder.rungs) > 1 else [base]
+    outputs = [_rung(branches[i], rung, ladder.grid, work) for i, rung in enumerate(ladder.rungs)]
+    return _whole(outputs, tools)
+
+
+def audio_command(master: Master, ladder: Ladder, work: Path, tools: Tools) -> list[str]:
+    """Return the process that writes the whole sound as `audio.mp4` into `work`."""
+    return _whole([_audio(ffmpeg.input(f"file:{master.path}").audio, ladder, work)], tools)
+
+
+def mezzanine_command(master: Master, ladder: Ladder, slot: Slot, work: Path, tools: Tools) -> list[str]:
+    """Return the process that writes a slot's mezzanine; it reads no more of the master than the slot's segments."""
+    grid = ladder.grid
+    touched = grid.touched_by(slot.start_s, slot.duration_s)
+    frames = range(grid.frames_of(touched[0]).start, grid.frames_of(touched[-1]).stop)
+    return _whole([_mezzanine(_frames(master, grid, frames), slot, ladder.rungs[0], grid, work)], tools)
+
+
+def narration_command(master: Master, slot: Slot, own: Path | None, work: Path, tools: Tools) -> list[str]:
+    """Return the process that writes a slot's speech: of the file `own`, else the chapter's sound in the window."""
+    if own:
+        return _whole([_narration(ffmpeg.input(f"file:{own}").audio, slot, work)], tools)
+    return _whole(
+        [_narration(_window(_source(master, max(slot.start_s - PREROLL_S, Fraction(0))), slot), slot, work)], tools
+    )
+
+
+def _whole(outputs: list[Any], tools: Tools) -> list[str]:
     command: list[str] = ffmpeg.merge_outputs(*outputs).global_args(*_quiet()).compile(cmd=str(tools.ffmpeg))
     return [*command, "-y"]
 
 
 def _quiet() -> tuple[str, ...]:
-    return ("-hide_banner", "-nostdin", "-v", "error", "-progress", "pipe:1", "-stats_period", "0.5")
+    # Times stay those of the master after a seek, so that every chunk lies on the same grid.
+    return (
+        *("-hide_banner", "-nostdin", "-v", "error", "-progress", "pipe:1", "-stats_period", "0.5"),
+        *("-copyts", "-start_at_zero"),
+    )
 
 
-def _pictures(source: Any, ladder: Ladder, slots: list[Slot], work: Path) -> list[Any]:
-    """Exactly `grid.frames` frames reach every rung, whatever the container claims."""
-    grid, top = ladder.grid, ladder.rungs[0]
-    base = source.video.filter("fps", fps=str(grid.rate), start_time=0)
-    base = base.filter("tpad", stop_mode="clone", stop=2).filter("trim", end_frame=grid.frames)
-    branches = base.split()
-    outputs = [_rung(branches[i], rung, grid, work) for i, rung in enumerate(ladder.rungs)]
-    return outputs + [
-        _mezzanine(branches[len(ladder.rungs) + i], slot, top, grid, work) for i, slot in enumerate(slots)
-    ]
+def _source(master: Master, start_s: Fraction) -> Any:
+    """The master from `start_s` on; what lies between the key picture before it and there is decoded and dropped."""
+    seek = {"ss": f"{float(start_s):.6f}"} if start_s else {}
+    return ffmpeg.input(f"file:{master.path}", **seek)
+
+
+def _frames(master: Master, grid: Grid, frames: range, *, seek: bool = True) -> Any:
+    """Exactly these frames of the grid, whatever the container claims; the first one has the time 0."""
+    # A picture shown for longer than others began before the chunk does.
+    first = max(0, frames.start - ceil(PREROLL_S * grid.rate)) if seek else 0
+    source = _source(master, max(Fraction(0), (first - Fraction(1, 2)) / grid.rate))
+    base = source.video.filter("fps", fps=str(grid.rate), start_time=float(first / grid.rate))
+    if frames.stop == grid.frames:
+        base = base.filter("tpad", stop_mode="clone", stop=2)
+    return base.filter("trim", start_pts=frames.start, end_pts=frames.stop).filter("setpts", "PTS-STARTPTS")
 
 
 def _scaled(stream: Any, rung: Rung) -> Any:
@@ -82,9 +119,6 @@ def _rung(stream: Any, rung: Rung, grid: Grid, work: Path) -> Any:
 
 def _mezzanine(stream: Any, slot: Slot, top: Rung, grid: Grid, work: Path) -> Any:
     """The chapter's own frames of every segment that the slot touches, near-lossless."""
-    touched = grid.touched_by(slot.start_s, slot.duration_s)
-    first, end = grid.frames_of(touched[0]).start, grid.frames_of(touched[-1]).stop
-    stream = stream.filter("trim", start_frame=first, end_frame=end).filter("setpts", "PTS-STARTPTS")
     return ffmpeg.output(
         _scaled(stream, top),
         str(work / slot.mezzanine),
@@ -94,19 +128,6 @@ def _mezzanine(stream: Any, slot: Slot, top: Rung, grid: Grid, work: Path) -> An
         g=grid.frames_per_segment,
         **{"x264-params": f"min-keyint={grid.frames_per_segment}:scenecut=0:open-gop=0:bframes=0"},
     )
-
-
-def _sounds(source: Any, ladder: Ladder, slots: tuple[tuple[Slot, Path | None], ...], work: Path) -> list[Any]:
-    own = [slot for slot, file in slots if file is None]
-    outputs = [_narration(ffmpeg.input(f"file:{file}").audio, slot, work) for slot, file in slots if file]
-    if ladder.sound is None:
-        return outputs
-    branches = source.audio.asplit()
-    return [
-        _audio(branches[0], ladder, work),
-        *(_narration(_window(branches[i + 1], slot), slot, work) for i, slot in enumerate(own)),
-        *outputs,
-    ]
 
 
 def _audio(stream: Any, ladder: Ladder, work: Path) -> Any:
@@ -123,7 +144,7 @@ def _audio(stream: Any, ladder: Ladder, work: Path) -> Any:
 
 def _window(stream: Any, slot: Slot) -> Any:
     start, end = slot.start_s, slot.start_s + slot.duration_s
-    return stream.filter("atrim", start=float(start), end=float(end)).filter("asetpts", "PTS-STARTPTS")
+    return stream.audio.filter("atrim", start=float(start), end=float(end)).filter("asetpts", "PTS-STARTPTS")
 
 
 def _narration(stream: Any, slot: Slot, work: Path) -> Any:

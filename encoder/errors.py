@@ -34,6 +34,17 @@ class ToolFailed(EncoderError):
         self.command, self.status, self.stderr_tail = command, status, stderr_tail
 
 
+class ToolStalled(ToolFailed):
+    """A program ran on without getting any further, and was killed."""
+
+    code = "tool_stalled"
+    hint = "It was tried twice. Check that the disks and network mounts answer, then `mediaserver retry`."
+
+    def __init__(self, command: tuple[str, ...], stall_s: float, stderr_tail: str) -> None:
+        super().__init__(command, -9, stderr_tail)
+        self.args = (f"{Path(command[0]).name} made no progress for {stall_s:g} s and was stopped.",)
+
+
 class ToolCancelled(EncoderError):
     code = "cancelled"
     hint = "Start it again with `mediaserver retry`."

@@ -6,46 +6,32 @@ import hashlib
 import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
-from encoder import package, publish
+from encoder import encoding, package, publish
 from encoder.chapter import chapter_id, check_alone
-from encoder.commands import encode_command
+from encoder.chunk import CHUNK_S, Chunk, chunks_of, join
+from encoder.encoding import Listener, Progress
 from encoder.errors import (
     BadSidecar,
     MasterMissing,
-    MasterTruncated,
     SameChapterTwice,
     ToolCancelled,
     VerificationFailed,
 )
+from encoder.guard import Care
 from encoder.ladder import ladder_for
 from encoder.model import Ladder, Master, Presentation, Slot
 from encoder.probe import probe
 from encoder.sidecar import Sidecar, read_sidecar, sidecar_path
-from encoder.tools import Tools, run_tool
+from encoder.tools import Tools
 
 # Part of every version's name: change it when the same master would give other files.
 RECIPE = "2"
 WORK = "work"
 BLOCK_BYTES = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an encode is: frames done of all, speed in frames per second, and the seconds that remain."""
-
-    frames: int
-    of_frames: int
-    fps: float
-
-    @property
-    def percent(self) -> float:
-        return 100 * self.frames / self.of_frames
-
-    @property
-    def eta_s(self) -> float | None:
-        return (self.of_frames - self.frames) / self.fps if self.fps > 0 else None
+ANY = Care()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +44,18 @@ class Plan:
     master: Master
     ladder: Ladder
     slots: tuple[tuple[Slot, Path | None], ...]
+    chunks: tuple[Chunk, ...]
 
     def folder(self, media: Path) -> Path:
         """Return the folder that is filled; it becomes the version's own by publication."""
         return publish.part_folder(media / self.chapter, self.version)
 
+    def work(self, media: Path) -> Path:
+        """Return the folder inside it of what is not packaged yet."""
+        return self.folder(media) / WORK
 
-def plan(path: Path, tools: Tools, cancelled: Callable[[], bool] | None = None) -> Plan:
+
+def plan(path: Path, tools: Tools, cancelled: Callable[[], bool] | None = None, chunk_s: Fraction = CHUNK_S) -> Plan:
     """Probe a master and what lies beside it, and decide; reads the whole file for its version's name.
 
     Raises BadChapterName, ReservedChapterName, SameChapterTwice, BadSidecar, ToolCancelled and what `probe` raises.
@@ -81,7 +72,8 @@ def plan(path: Path, tools: Tools, cancelled: Callable[[], bool] | None = None) 
     for slot, narration in slots:
         if narration is None and ladder.sound is None:
             raise BadSidecar(sidecar_path(path), f"slot {slot.id!r} has no speech: the master is silent.")
-    return Plan(chapter, _version(path, sidecar, cancelled), sidecar.title, master, ladder, slots)
+    version, chunks = _version(path, sidecar, cancelled), chunks_of(ladder.grid, chunk_s)
+    return Plan(chapter, version, sidecar.title, master, ladder, slots, chunks)
 
 
 def _in_language(ladder: Ladder, language: str | None) -> Ladder:
@@ -121,60 +113,43 @@ def is_finished(plan: Plan, media: Path) -> bool:
     return (media / plan.chapter / plan.version).is_dir()
 
 
-def encode(
-    plan: Plan,
-    media: Path,
-    tools: Tools,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    cancelled: Callable[[], bool] | None = None,
+def encode(plan: Plan, media: Path, tools: Tools, on_progress: Listener = lambda _: None, care: Care = ANY) -> None:
+    """Encode all of a chapter, one thing after the other; raises what the three parts raise."""
+    for chunk in plan.chunks:
+        encode_chunk(plan, chunk, media, tools, on_progress=on_progress, care=care)
+    encode_sound(plan, media, tools, care)
+    encode_slots(plan, media, tools, care)
+
+
+def encode_chunk(
+    plan: Plan, chunk: Chunk, media: Path, tools: Tools, *, on_progress: Listener = lambda _: None, care: Care = ANY
 ) -> None:
-    """Decode the master once and encode all of it; what an interrupted run left is thrown away.
+    """Encode one chunk's picture, unless an earlier run has; raises MasterTruncated, ToolFailed, ToolCancelled."""
+    done, of_frames = chunk.frames.start, plan.ladder.grid.frames
 
-    Raises MasterTruncated if fewer frames come than the container claims, ToolFailed, ToolCancelled.
-    """
-    folder = plan.folder(media)
-    shutil.rmtree(folder, ignore_errors=True)
-    work = folder / WORK
-    work.mkdir(parents=True)
-    reader = _ProgressReader(plan.ladder.grid.frames, on_progress)
-    run_tool(
-        encode_command(plan.master, plan.ladder, plan.slots, work, tools), on_line=reader.line, cancelled=cancelled
-    )
-    if reader.frames < plan.ladder.grid.frames:
-        raise MasterTruncated(
-            plan.master.path, f"only {reader.frames} of {plan.ladder.grid.frames} pictures are in it."
-        )
+    def tell(part: Progress) -> None:
+        on_progress(replace(part, frames=done + part.frames, of_frames=of_frames))
+
+    encoding.encode_chunk(plan.master, plan.ladder, chunk, plan.work(media), tools, on_progress=tell, care=care)
 
 
-class _ProgressReader:
-    """Collects ffmpeg's key=value lines; a block ends with `progress=`."""
-
-    def __init__(self, of_frames: int, on_progress: Callable[[Progress], None]) -> None:
-        self._of_frames, self._on_progress = of_frames, on_progress
-        self.frames = 0
-        self._block: dict[str, str] = {}
-
-    def line(self, line: str) -> None:
-        key, _, value = line.partition("=")
-        self._block[key] = value.strip()
-        if key == "progress":
-            self.frames = int(_number(self._block.get("frame")))
-            self._on_progress(
-                Progress(min(self.frames, self._of_frames), self._of_frames, _number(self._block.get("fps")))
-            )
+def encode_sound(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> None:
+    """Encode the sound of the whole chapter; raises ToolFailed, ToolCancelled."""
+    encoding.encode_sound(plan.master, plan.ladder, plan.work(media), tools, care)
 
 
-def _number(text: str | None) -> float:
-    try:
-        return float(text or 0)
-    except ValueError:
-        return 0.0
+def encode_slots(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> None:
+    """Make mezzanine and narration of every slot; raises ToolFailed, ToolCancelled."""
+    for slot, own in plan.slots:
+        encoding.encode_slot(plan.master, plan.ladder, slot, own, plan.work(media), tools=tools, care=care)
 
 
 def assemble(plan: Plan, media: Path, tools: Tools) -> Presentation:
     """Package what was encoded and write `presentation.json`; raises ToolFailed, BadBoxes."""
-    folder, grid = plan.folder(media), plan.ladder.grid
-    work = folder / WORK
+    folder, grid, work = plan.folder(media), plan.ladder.grid, plan.work(media)
+    for rung in plan.ladder.rungs:
+        name = f"{rung.rendition}.mp4"
+        join([(chunk, work / chunk.folder / name) for chunk in plan.chunks], work / name, grid)
     renditions = [
         package.package_video(work / f"{rung.rendition}.mp4", folder, rung, grid, tools) for rung in plan.ladder.rungs
     ]

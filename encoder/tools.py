@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from encoder.errors import ToolCancelled, ToolFailed, ToolMissing
+from encoder.errors import ToolCancelled, ToolFailed, ToolMissing, ToolStalled
+from encoder.guard import Care, Guard, kill
 
 STDERR_KEPT = 32 * 1024
-GUARD_S = 0.1
 
 
 def cache_folder() -> Path:
@@ -76,56 +74,34 @@ def run_tool(
     on_line: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     timeout_s: float | None = None,
+    care: Care | None = None,
 ) -> bytes:
     """Run a program to its end and return its standard output.
 
     With `on_line` the output is given line by line as it comes (ffmpeg's `-progress pipe:1`) and b"" is returned.
-    The child is a process group of its own; it is killed at once when `cancelled` says so (asked ten times a second,
-    from another thread), at the timeout, and when the caller is interrupted. Raises ToolMissing, ToolFailed,
+    The child is a process group of its own; it is looked after as `care` says (`cancelled` and `timeout_s` are its
+    short form), and killed at once when the caller is interrupted. Raises ToolMissing, ToolFailed, ToolStalled,
     ToolCancelled.
     """
-    with open_tool(command) as child, _guarded(child.process, cancelled, timeout_s):
+    care = care or Care(cancelled=cancelled, timeout_s=timeout_s)
+    with open_tool(command) as child, Guard(child.process, care) as guard:
         if on_line is None:
             output = child.stdout.read()
         else:
             output = b""
             for line in child.stdout:
-                on_line(line.decode("utf-8", "replace").rstrip())
-        child.check()
+                text = line.decode("utf-8", "replace").rstrip()
+                guard.hear(text)
+                on_line(text)
+        try:
+            child.check()
+        except ToolFailed as failure:
+            if guard.cancelled:
+                raise ToolCancelled from None
+            if guard.stalled and care.stall_s is not None:
+                raise ToolStalled(failure.command, care.stall_s, failure.stderr_tail) from None
+            raise
     return output
-
-
-@contextmanager
-def _guarded(
-    process: subprocess.Popen[bytes], cancelled: Callable[[], bool] | None, timeout_s: float | None
-) -> Iterator[None]:
-    """Kill `process` from a thread of its own when it is cancelled or its time is over; raises ToolCancelled."""
-    if cancelled is None and timeout_s is None:
-        yield
-        return
-    ended, stopped = threading.Event(), threading.Event()
-    deadline_s = time.monotonic() + timeout_s if timeout_s else None
-
-    def watch() -> None:
-        while not ended.wait(GUARD_S):
-            if cancelled and cancelled():
-                stopped.set()
-            elif deadline_s is None or time.monotonic() < deadline_s:
-                continue
-            _kill(process)
-            return
-
-    guard = threading.Thread(target=watch, daemon=True)
-    guard.start()
-    try:
-        yield
-    except ToolFailed:
-        if stopped.is_set():
-            raise ToolCancelled from None
-        raise
-    finally:
-        ended.set()
-        guard.join()
 
 
 class Child:
@@ -177,7 +153,7 @@ def open_tool(
     try:
         yield child
     finally:
-        _kill(process)
+        kill(process)
         child.close()
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe:
@@ -209,13 +185,6 @@ def _leash() -> tuple[str, ...]:
     if shutil.which(words[0]) and subprocess.run((*words, "true"), capture_output=True, check=False).returncode == 0:
         return words
     return ()
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def python_module(module: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from mediaserver.errors import JobBookUnreadable
 APPLICATION, WORKFLOW, VERSION = "mediaserver", "chapter", "1"
 # Masters that were found in raw/, and those that were named on the command line.
 WATCHED, NAMED = "watched", "named"
-ACTIVE = frozenset({"queued", "running"})
+ACTIVE = frozenset({"queued", "running", "paused"})
 LOG_BYTES = 1_000_000
 
 
@@ -214,8 +214,10 @@ def _job(row: WorkflowStatus) -> Job:
 
 
 def _state(status: str, noted: Mapping[str, Any]) -> str:
-    """Return the editors' word: queued, running, refused, failed, cancelled or published."""
+    """Return the editors' word: queued, running, paused, refused, failed, cancelled or published."""
     if status == "PENDING":
+        if noted.get("paused"):
+            return "paused"
         return "running" if noted.get("stage") else "queued"
     words = {"ENQUEUED": "queued", "DELAYED": "queued", "SUCCESS": "published", "CANCELLED": "cancelled"}
     return words.get(status) or ("refused" if noted.get("refused") else "failed")

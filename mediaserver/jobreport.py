@@ -8,6 +8,8 @@ from mediaserver.progress import Progress
 _DOING = {
     "plan": "is looked at",
     "encode": "is encoded",
+    "sound": "its sound is encoded",
+    "slots": "its slots are prepared",
     "assemble": "is packaged",
     "bake": "its narrations are analysed",
     "verify": "is verified",
@@ -42,6 +44,8 @@ def line(job: Job) -> str:
         return f"{job.file} is published as the chapter {job.chapter}."
     if job.state in ("refused", "failed"):
         return f"{job.file} {'is refused' if job.state == 'refused' else 'has failed'}: {job.sentence}\n  {job.hint}"
+    if job.state == "paused":
+        return f"{job.file} is paused. {job.sentence}\n  {job.hint}"
     return f"{job.file} {'waits for its turn' if job.state == 'queued' else f'is {job.state}'}."
 
 

@@ -7,29 +7,25 @@ which. Other processes write into the same book and wait, and one of them takes 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from dbos import DBOS
 
-from encoder import publish, stages
-from encoder.errors import EncoderError, MasterChanged, MasterMissing, ToolCancelled, ToolFailed
-from encoder.stages import Plan, Progress
+from encoder import publish
+from encoder.errors import MasterMissing
+from encoder.stages import Plan
 from encoder.tools import find_tools
-from encoder.watch import check_settled, settled_masters, stamp_of
-from lipsync.errors import LipsyncError
+from encoder.watch import settled_masters
 from mediaserver.errors import JobUnknown
 from mediaserver.jobbook import ACTIVE, APPLICATION, NAMED, VERSION, WATCHED, WORKFLOW, Job, JobBook, Order, latest, now
-from mediaserver.ledger import pinned_versions
+from mediaserver.jobwork import Work, content_of
 from mediaserver.runnerlock import RunnerLock
 from mediaserver.settings import Settings
 from mediaserver.turn import Turn
@@ -38,19 +34,8 @@ from mediaserver.turn import Turn
 EXECUTOR = "editors"
 LOOK_S, STOP_S = 0.5, 5.0
 RECOVERIES = 20
-STDERR_NOTED = 8 * 1024
-STAGES = ("encode", "assemble", "bake", "verify", "publish")
-T = TypeVar("T")
 _log = logging.getLogger("dbos.jobs")
 _runner: Jobs | None = None
-
-
-class JobFailed(Exception):
-    """A stage's failure as one sentence; the facts are in the book."""
-
-
-class Interrupted(BaseException):
-    """The process stops or the job is cancelled: no outcome of a stage, so DBOS must not write one down."""
 
 
 @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=RECOVERIES)
@@ -90,7 +75,7 @@ class Jobs:
             return []
         jobs = latest(self._opened_book().jobs())
         if not self._lock.is_taken():
-            jobs = [replace(job, state="queued", eta_s=None) if job.state == "running" else job for job in jobs]
+            jobs = [replace(job, state="queued", eta_s=None) if job.state in ACTIVE else job for job in jobs]
         return jobs
 
     def submit(self, master: Path, *, named: bool = False) -> str:
@@ -102,7 +87,7 @@ class Jobs:
         master = master.absolute()
         if not master.is_file():
             raise MasterMissing(master)
-        job_id, queue, book = _content(master, self._media), NAMED if named else WATCHED, self._opened_book()
+        job_id, queue, book = content_of(master, self._media), NAMED if named else WATCHED, self._opened_book()
         jobs = [job for job in book.jobs() if job.path == str(master)]
         known = next((job for job in jobs if job.id == job_id), None)
         if known is None:
@@ -272,146 +257,20 @@ class Jobs:
         """
         cancelled = self._active[id] = threading.Event()
         try:
-            work = _Work(self._book, id, order, self._stopping.is_set, cancelled, state=self._settings.state)
+            work = Work(self._book, id, order, self._settings, stopping=self._stopping.is_set, cancelled=cancelled)
             with self._planning.taken(order.submitted, work.check):
                 plan = work.stage("plan", work.plan)
             if plan is not None:
-                with self._encoding.taken(order.submitted, work.check):
-                    work.finish(plan)
+                self._finish(work, plan, order.submitted)
         finally:
             if self._active.get(id) is cancelled:
                 del self._active[id]
 
-
-class _Work:
-    """One run of one job: its stages, and what the book is told of them."""
-
-    def __init__(
-        self,
-        book: JobBook,
-        id: str,
-        order: Order,
-        stopping: Callable[[], bool],
-        cancelled: threading.Event,
-        *,
-        state: Path,
-    ) -> None:
-        self._book, self._id, self._order, self._state = book, id, order, state
-        self._stopping, self._cancelled = stopping, cancelled
-        self._looked_s = 0.0
-        self._path, self._media = Path(order.path), Path(order.media)
-
-    def stopped(self) -> bool:
-        """Say whether the work must not go on; what another process has cancelled is seen within half a second."""
-        if self._stopping() or self._cancelled.is_set():
-            return True
-        if time.monotonic() - self._looked_s > LOOK_S:
-            self._looked_s = time.monotonic()
-            if self._book.is_cancelled(self._id):
-                self._cancelled.set()
-        return self._cancelled.is_set()
-
-    def check(self) -> None:
-        if self.stopped():
-            raise Interrupted
-
-    def finish(self, plan: Plan) -> None:
-        """Run all stages after the plan; what a failed or cancelled job has written is deleted."""
-        try:
-            for name in STAGES:
-                do: Callable[[Plan], None] = getattr(self, f"_{name}")
-                self.stage(name, lambda do=do: do(plan))  # type: ignore[misc]
-        except (JobFailed, Interrupted):
-            if not self._stopping():
-                shutil.rmtree(plan.folder(self._media), ignore_errors=True)
-                with suppress(OSError):
-                    (self._media / plan.chapter).rmdir()
-            raise
-
-    def stage(self, name: str, do: Callable[[], T]) -> T:
-        """Run a stage, or take what an earlier run of this job has written down for it; raises JobFailed."""
-        self.check()
-        return DBOS.run_step({"name": name}, self._run, name, do)
-
-    def _run(self, name: str, do: Callable[[], T]) -> T:
-        self._book.note(self._id, stage=name)
-        try:
-            return do()
-        except ToolCancelled:
-            raise Interrupted from None
-        except Exception as error:
-            if not isinstance(error, EncoderError | LipsyncError):
-                _log.exception("%s failed unexpectedly.", name)
-            refused = name == "plan" and isinstance(error, EncoderError)
-            self._book.note(self._id, **_facts(error), refused=refused, fps=None, eta_s=None)
-            raise JobFailed(str(error)) from None
-
-    def plan(self) -> Plan | None:
-        """Decide what is to be done; None if exactly this content is published already."""
-        if self._order.settle_s:
-            check_settled(self._path, self._order.settle_s)
-        plan = stages.plan(self._path, find_tools(), self.stopped)
-        self._book.note(self._id, chapter=plan.chapter, version=plan.version)
-        if stages.is_published(plan, self._media):
-            self._book.note(self._id, percent=100)
-            return None
-        return plan
-
-    def _encode(self, plan: Plan) -> None:
-        if stages.is_finished(plan, self._media):
-            return
-        self._check_unchanged()
-        stages.encode(plan, self._media, find_tools(), self._progress, self.stopped)
-        self._check_unchanged()
-        self._book.note(self._id, percent=100, fps=None, eta_s=None)
-
-    def _check_unchanged(self) -> None:
-        if _content(self._path, self._media) != self._id:
-            raise MasterChanged(self._path)
-
-    def _progress(self, progress: Progress) -> None:
-        eta_s = None if progress.eta_s is None else round(progress.eta_s)
-        self._book.note(self._id, percent=round(progress.percent, 1), fps=round(progress.fps, 1), eta_s=eta_s)
-
-    def _assemble(self, plan: Plan) -> None:
-        if not stages.is_finished(plan, self._media):
-            stages.assemble(plan, self._media, find_tools())
-
-    def _bake(self, plan: Plan) -> None:
-        """Analyse each slot's speech once, for all viewers."""
-        if stages.is_finished(plan, self._media):
-            return
-        from lipsync.narration import bake  # noqa: PLC0415 - a process that only lists jobs needs no speech analysis
-
-        folder, grid = plan.folder(self._media), plan.ladder.grid
-        for slot, _ in plan.slots:
-            window = grid.frames_within(slot.start_s, slot.duration_s)
-            early = slot.start_s * grid.rate - window.start
-            bake(folder / slot.narration, grid.rate, len(window), early).save(folder / slot.track)
-
-    def _verify(self, plan: Plan) -> None:
-        if not stages.is_finished(plan, self._media):
-            stages.verify(plan, self._media, find_tools(), self.stopped)
-
-    def _publish(self, plan: Plan) -> None:
-        stages.publish_version(plan, self._media, pinned_versions(self._state, plan.chapter))
-
-
-def _content(master: Path, media: Path) -> str:
-    """Name what lies in the folder now, without reading it: the same name is the same work."""
-    seen = (os.fsencode(master), os.fsencode(media), stages.RECIPE, stamp_of(master))
-    return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
-
-
-def _facts(error: Exception) -> dict[str, Any]:
-    """Return what the book keeps of a failure."""
-    if isinstance(error, EncoderError | LipsyncError):
-        facts: dict[str, Any] = {"code": error.code, "sentence": str(error), "hint": error.hint}
-        if isinstance(error, ToolFailed):
-            facts |= {"command": list(error.command), "stderr_tail": error.stderr_tail[-STDERR_NOTED:]}
-        return facts
-    if isinstance(error, OSError):
-        hint = "Check the disk's free space and the folder's permissions, then `mediaserver retry`."
-        return {"code": "disk", "sentence": f"The system refused it: {error.strerror or error}.", "hint": hint}
-    hint = "This is a fault of the program; state/jobs.log holds its details. `mediaserver retry` tries again."
-    return {"code": "unexpected", "sentence": f"Something went wrong that should not: {error}.", "hint": hint}
+    def _finish(self, work: Work, plan: Plan, ticket: str) -> None:
+        """Do the rest in turn; one that waits for room on the disk lets others go before it."""
+        while True:
+            work.room.wait_for(plan, work.check)
+            with self._encoding.taken(ticket, work.check):
+                if work.room.has(plan):
+                    work.finish(plan)
+                    return

@@ -23,8 +23,12 @@ def plan(sound: Sound | None = STEREO, height: int = 720) -> tuple[Master, Ladde
     return master, ladder_for(master)
 
 
-def command(slots: tuple[tuple[Slot, Path | None], ...] = (), sound: Sound | None = STEREO) -> list[str]:
-    return commands.encode_command(*plan(sound), slots, WORK, TOOLS)
+def command(frames: range = range(250), height: int = 720) -> list[str]:
+    return commands.chunk_command(*plan(height=height), frames, WORK, TOOLS)
+
+
+def narration(own: Path | None = None) -> list[str]:
+    return commands.narration_command(plan()[0], SLOT, own, WORK, TOOLS)
 
 
 def filters(words: list[str]) -> str:
@@ -35,23 +39,32 @@ def outputs(words: list[str]) -> list[str]:
     return [word for word in words if word.startswith("/work/")]
 
 
-def test_one_process_reads_the_master_once_for_everything():
-    words = command(((SLOT, None),))
+def test_one_process_reads_the_master_once_for_all_rungs():
+    words = command()
     assert words.count("-i") == 1
     assert words[words.index("-i") + 1] == "file:/raw/it's 2.mov"
-    assert outputs(words) == [
-        "/work/video_720p_h264.mp4",
-        "/work/video_432p_h264.mp4",
-        "/work/slot_you.mezzanine.mp4",
-        "/work/audio.mp4",
-        "/work/slot_you.narration.wav",
-    ]
+    assert outputs(words) == ["/work/video_720p_h264.mp4", "/work/video_432p_h264.mp4"]
+
+
+def test_a_chunk_in_the_middle_is_entered_a_second_before_and_cut_to_the_frame():
+    words = command(range(100, 200))
+    assert words[words.index("-ss") + 1] == "2.980000"
+    assert words.index("-ss") < words.index("-i")
+    assert "fps=fps=25:start_time=3.0[" in filters(words)
+    assert "trim=end_pts=200:start_pts=100" in filters(words)
+    assert "tpad" not in filters(words)
+
+
+def test_without_an_index_a_chunk_is_cut_from_the_whole():
+    words = commands.chunk_command(*plan(), range(100, 200), WORK, TOOLS, seek=False)
+    assert "-ss" not in words
+    assert "trim=end_pts=200:start_pts=100" in filters(words)
 
 
 def test_every_rung_gets_exactly_the_planned_frames_in_bt709():
     graph = filters(command())
-    assert "[0:v]fps=fps=25:start_time=0[" in graph
-    assert "trim=end_frame=250" in graph
+    assert "[0:v]fps=fps=25:start_time=0.0[" in graph
+    assert "trim=end_pts=250:start_pts=0" in graph
     for size in ("1280:720", "768:432"):
         assert f"scale={size}:flags=bicubic:out_color_matrix=bt709:out_range=tv" in graph
 
@@ -69,32 +82,29 @@ def test_the_words_for_the_top_rung():
     ]
 
 
-def test_the_mezzanine_is_every_frame_of_the_touched_segments():
-    assert "trim=end_frame=150:start_frame=50" in filters(command(((SLOT, None),)))
+def test_the_mezzanine_is_every_frame_of_the_touched_segments_and_reads_no_others():
+    words = commands.mezzanine_command(*plan(), SLOT, WORK, TOOLS)
+    assert "trim=end_pts=150:start_pts=50" in filters(words)
+    assert words[words.index("-ss") + 1] == "0.980000"
+    assert outputs(words) == ["/work/slot_you.mezzanine.mp4"]
 
 
 def test_the_sound_is_as_long_as_the_picture_to_the_sample():
-    graph = filters(command())
+    graph = filters(commands.audio_command(*plan(), WORK, TOOLS))
     assert "apad=whole_len=480000" in graph
     assert "atrim=end_sample=480000" in graph
 
 
 def test_a_narration_beside_the_master_is_taken_instead_of_the_own_sound():
-    words = command(((SLOT, Path("/raw/part2.slot.you.wav")),))
-    assert "file:/raw/part2.slot.you.wav" in words
-    assert "atrim=end=5.5:start=3.0" not in filters(words)
+    words = narration(Path("/raw/part2.slot.you.wav"))
+    assert words[words.index("-i") + 1] == "file:/raw/part2.slot.you.wav"
+    assert "-filter_complex" not in words
     assert "/work/slot_you.narration.wav" in words
-    assert "atrim=end=5.5:start=3.0" in filters(command(((SLOT, None),)))
-
-
-def test_a_silent_master_makes_no_audio():
-    words = command(sound=None)
-    assert "/work/audio.mp4" not in words
-    assert "[0:a]" not in filters(words)
+    assert "atrim=end=5.5:start=3.0" in filters(narration())
 
 
 def test_mono_stays_mono():
-    words = command(sound=Sound(1, 48000, "en"))
+    words = commands.audio_command(*plan(Sound(1, 48000, "en")), WORK, TOOLS)
     assert words[words.index("-ac") + 1] == "1"
     assert words[words.index("-b:a") + 1] == "96000"
 
@@ -123,6 +133,6 @@ def test_the_settings_of_inserts():
 @pytest.mark.parametrize("name", ["-y.mov", "http:x.mov", "%d.mov", "a:b.mov"])
 def test_no_file_name_is_taken_for_an_option_or_an_address(name: str):
     master = Master(Path("/raw") / name, 640, 360, Fraction(25), 250, None, 1)
-    words = commands.encode_command(master, ladder_for(master), (), WORK, TOOLS)
+    words = commands.chunk_command(master, ladder_for(master), range(250), WORK, TOOLS)
     assert words[words.index("-i") + 1] == f"file:/raw/{name}"
     assert commands.decode_command(Path("/raw") / name, TOOLS)[-6] == f"file:/raw/{name}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from encoder import publish, stages
+from encoder.encoding import Progress
 from encoder.errors import (
     BadSidecar,
     MasterMissing,
@@ -20,8 +21,8 @@ from encoder.errors import (
     ToolCancelled,
     VerificationFailed,
 )
+from encoder.guard import Care
 from encoder.model import Presentation
-from encoder.stages import Progress
 from encoder.tools import Tools
 from tests.encoder.conftest import Published
 from tests.masters import make_master, structure, with_slot
@@ -115,7 +116,7 @@ def test_a_cancelled_encode_publishes_nothing(tools: Tools, tmp_path: Path):
     plan = stages.plan(make_master(tmp_path / "part2.mov", frames=250, size="1280x720", tools=tools), tools)
     begun = threading.Event()
     with pytest.raises(ToolCancelled):
-        stages.encode(plan, tmp_path / "media", tools, lambda _: begun.set(), begun.is_set)
+        stages.encode(plan, tmp_path / "media", tools, lambda _: begun.set(), Care(cancelled=begun.is_set))
     assert not stages.is_finished(plan, tmp_path / "media")
 
 

@@ -20,12 +20,14 @@ from typing import Any
 import pytest
 
 from encoder import publish, stages
-from encoder.errors import MasterMissing, ToolFailed
+from encoder.errors import EncoderError, MasterChanged, MasterMissing, ToolCancelled, ToolFailed
+from encoder.guard import Care
 from encoder.model import Presentation
 from encoder.tools import find_tools
+from mediaserver import jobroom, jobwork
 from mediaserver import jobs as module
 from mediaserver.errors import JobBookUnreadable, JobUnknown
-from mediaserver.jobs import STAGES, Jobs
+from mediaserver.jobs import Jobs
 from mediaserver.settings import Settings
 from tests.masters import make_master, structure, truncated, with_slot
 
@@ -46,7 +48,8 @@ def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_S", 0.1)
+    for patient in (module, jobwork, jobroom):
+        monkeypatch.setattr(patient, "LOOK_S", 0.1)
 
 
 @dataclass
@@ -267,15 +270,15 @@ def test_a_refusal_does_not_wait_for_the_encode_before_it(room: Room, film: Path
 @pytest.fixture
 def held_encode(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """Hold every encode back until the returned function is called."""
-    go, encode = threading.Event(), stages.encode
+    go, encode = threading.Event(), stages.encode_chunk
 
-    def held(*arguments: Any) -> None:
+    def held(*what: Any, care: Care, **how: Any) -> None:
         while not go.wait(0.02):
-            if arguments[4]():
-                raise module.ToolCancelled
-        encode(*arguments)
+            if care.cancelled and care.cancelled():
+                raise ToolCancelled
+        encode(*what, care=care, **how)
 
-    monkeypatch.setattr(stages, "encode", held)
+    monkeypatch.setattr(stages, "encode_chunk", held)
     yield go.set
     go.set()
 
@@ -285,16 +288,16 @@ def encodes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The masters that were encoded, with a mark where two were at once."""
     done: list[str] = []
     busy = threading.Lock()
-    encode = stages.encode
+    encode = stages.encode_chunk
 
-    def counted(plan: stages.Plan, *arguments: Any) -> None:
+    def counted(plan: stages.Plan, *what: Any, **how: Any) -> None:
         done.append(plan.master.path.name if busy.acquire(blocking=False) else "two at once")
         try:
-            encode(plan, *arguments)
+            encode(plan, *what, **how)
         finally:
             busy.release()
 
-    monkeypatch.setattr(stages, "encode", counted)
+    monkeypatch.setattr(stages, "encode_chunk", counted)
     return done
 
 
@@ -448,20 +451,164 @@ def test_stopping_takes_no_time_and_the_job_goes_on_at_the_next_start(room: Room
         jobs.cancel(until(jobs, part2="running")["part2.mov"]["name"])
 
 
+def test_a_master_that_is_taken_away_under_the_encoder_is_said_to_be_gone(
+    room: Room, film: Path, held_encode: Callable[[], None]
+):
+    master = room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        until(jobs, part2="running")
+        while {job["name"]: job for job in jobs.listing()}["part2.mov"]["stage"] != "encode":
+            time.sleep(0.02)
+        master.unlink()
+        room.drop(make_master(room.settings.raw.parent / "other.mov", frames=30), "part1.mov")
+        held_encode()
+        job = until(jobs, part2="failed", part1="published")["part2.mov"]
+    assert (job["code"], job["hint"]) == ("master_changed", MasterChanged.hint)
+    assert room.leftovers() == []
+
+
+# --- what hangs, and what is full -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
+    """Put an ffmpeg in front of the real one that hangs, its clock going on, the given number of encodes."""
+
+    def put(times: int) -> Path:
+        real, cache = find_tools(), tmp_path / "cache" / "bin"
+        cache.mkdir(parents=True)
+        count = tmp_path / "hung"
+        count.touch()
+        script = f"""#!/bin/sh
+case "$*" in *video_180p*frames_*|*frames_*video_180p*)
+  if [ "$(wc -l < {count})" -lt {times} ]; then
+    echo "$$" >> {count}
+    while :; do echo frame=3; echo speed=$(date +%N); echo progress=continue; sleep 0.1; done
+  fi;;
+esac
+exec {real.ffmpeg} "$@"
+"""
+        (cache / "ffmpeg").write_text(script)
+        (cache / "ffmpeg").chmod(0o755)
+        for name in ("ffprobe", "packager"):
+            (cache / name).symlink_to(getattr(real, name))
+        monkeypatch.setenv("MEDIASERVER_CACHE", str(cache.parent))
+        return count
+
+    return put
+
+
+def test_a_hung_encoder_is_killed_and_tried_again(room: Room, film: Path, hanging: Callable[[int], Path]):
+    count = hanging(1)
+    room = Room(replace(room.settings, encoder_stall_s=0.6))
+    room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        until(jobs, part2="published")
+    (pid,) = count.read_text().split()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_an_encoder_that_hangs_twice_fails_with_the_reason_and_others_go_on(
+    room: Room, film: Path, hanging: Callable[[int], Path]
+):
+    count = hanging(2)
+    room = Room(replace(room.settings, encoder_stall_s=0.6))
+    room.drop(film, "part1.mov")
+    with room.running() as jobs:
+        job = until(jobs, part1="failed")["part1.mov"]
+        room.drop(film, "part2.mov")
+        until(jobs, part2="published")
+    assert (job["code"], job["sentence"]) == ("tool_stalled", "ffmpeg made no progress for 0.6 s and was stopped.")
+    assert "video_180p_h264.mp4" in " ".join(job["command"])
+    assert len(count.read_text().split()) == 2
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Set how many bytes are free."""
+    free = [10**12]
+    monkeypatch.setattr(jobroom, "free_bytes", lambda _: free[0])
+    yield lambda number: free.__setitem__(0, number)
+    free[0] = 10**12
+
+
+def test_a_job_waits_for_room_before_it_begins_and_goes_on_by_itself(
+    room: Room, film: Path, disk: Callable[[int], None], encodes: list[str]
+):
+    disk(500_000_000)
+    room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        job = until(jobs, part2="paused")["part2.mov"]
+        assert job["sentence"] == "It waits for room on the disk: 0.5 GB are free, 0.5 GB are needed."
+        assert "by itself" in job["hint"]
+        assert encodes == []
+        disk(10**12)
+        job = until(jobs, part2="published")["part2.mov"]
+    assert (job["sentence"], job["hint"]) == (None, None)
+
+
+def test_a_paused_job_can_be_cancelled(room: Room, film: Path, disk: Callable[[int], None]):
+    disk(0)
+    room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        until(jobs, part2="paused")
+        jobs.cancel("part2")
+        until(jobs, part2="cancelled")
+
+
+def test_an_encode_stands_still_while_the_disk_is_full(room: Room, long_film: Path, disk: Callable[[int], None]):
+    room.drop(long_film, "part2.mov")
+    with room.running() as jobs:
+        while not children():
+            time.sleep(0.01)
+        disk(400_000_000)
+        until(jobs, part2="paused")
+        (pid,) = children()
+        while _is(pid) != "T":
+            time.sleep(0.01)
+        disk(10**12)
+        until(jobs, part2="published")
+
+
+def _is(pid: str) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_disk_that_fills_up_under_the_encoder_is_waited_for(
+    room: Room, film: Path, disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+):
+    encode, failed = stages.encode_sound, []
+
+    def full(*what: Any) -> None:
+        if not failed:
+            failed.append(what)
+            disk(0)
+            raise ToolFailed(("ffmpeg",), 1, "av_interleaved_write_frame(): No space left on device")
+        encode(*what)
+
+    monkeypatch.setattr(stages, "encode_sound", full)
+    room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        until(jobs, part2="paused")
+        disk(10**12)
+        until(jobs, part2="published")
+
+
 # --- several processes ------------------------------------------------------------------------------------------------
 
+STAGES = ("encode", "sound", "slots", "assemble", "bake", "verify", "publish")
 BLOCK = """
 import sys, threading
-from mediaserver import jobs
+from mediaserver.jobwork import Work
 from encoder import publish
 def block(*_, **__):
     print("HERE", flush=True)
     threading.Event().wait()
 """
 BLOCKS = {
-    "plan": "jobs._Work.plan = block",
-    "encode": "jobs._Work._progress = block",
-    **{stage: f"jobs._Work._{stage} = block" for stage in STAGES[1:]},
+    "plan": "Work.plan = block",
+    "encode": "Work._tell = block",
+    **{stage: f"Work._{stage} = block" for stage in STAGES[1:]},
     "rename": "publish._point = block",
 }
 
@@ -505,8 +652,8 @@ def test_after_a_kill_only_the_stage_under_way_runs_again(
     killed_at(room, moment, "encode", str(master))
     assert Jobs(room.settings).listing()[0]["state"] == "queued"
     ran: list[str] = []
-    run = module._Work._run
-    monkeypatch.setattr(module._Work, "_run", lambda self, name, do: ran.append(name) or run(self, name, do))
+    run = jobwork.Work._run
+    monkeypatch.setattr(jobwork.Work, "_run", lambda self, name, do: ran.append(name) or run(self, name, do))
     with room.running(watching=False) as jobs:
         (job,) = jobs.wait([jobs.submit(master, named=True)])
     assert job.state == "published"
@@ -585,14 +732,14 @@ def test_another_process_reads_how_far_a_job_is(room: Room, film: Path, monkeypa
     room.drop(film, "part2.mov")
     (room.settings.raw / "notes.mov").write_text("no film")
     told = threading.Event()
-    progress = module._Work._progress
+    progress = jobwork.Work._tell
 
     def hold(self: Any, at: Any) -> None:
         progress(self, replace(at, frames=30, fps=15.0))
         told.set()
 
-    monkeypatch.setattr(module._Work, "_progress", hold)
-    monkeypatch.setattr(module._Work, "_assemble", lambda self, _: _wait(self))
+    monkeypatch.setattr(jobwork.Work, "_tell", hold)
+    monkeypatch.setattr(jobwork.Work, "_assemble", lambda self, _: _wait(self))
     with room.running() as jobs:
         until(jobs, notes="refused")
         assert told.wait(60)
@@ -606,7 +753,7 @@ def test_another_process_reads_how_far_a_job_is(room: Room, film: Path, monkeypa
 def _wait(work: Any) -> None:
     while not work.stopped():
         time.sleep(0.02)
-    raise module.ToolCancelled
+    raise ToolCancelled
 
 
 def test_nothing_is_sent_anywhere(room: Room, film: Path, monkeypatch: pytest.MonkeyPatch):
@@ -623,7 +770,7 @@ def test_nothing_is_sent_anywhere(room: Room, film: Path, monkeypatch: pytest.Mo
 def test_the_programs_are_asked_for_at_the_start(room: Room, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("MEDIASERVER_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(module.EncoderError, match="ffmpeg was not found"):
+    with pytest.raises(EncoderError, match="ffmpeg was not found"):
         Jobs(room.settings).start()
     monkeypatch.undo()
     assert find_tools()

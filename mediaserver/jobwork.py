@@ -1,0 +1,215 @@
+"""One run of one job: its stages as durable steps, and what the book is told of them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dbos import DBOS
+
+from encoder import stages
+from encoder.chunk import Chunk
+from encoder.disk import is_full
+from encoder.encoding import Progress
+from encoder.errors import EncoderError, MasterChanged, ToolCancelled, ToolFailed
+from encoder.guard import Care
+from encoder.stages import Plan
+from encoder.tools import find_tools
+from encoder.watch import check_settled, stamp_of
+from lipsync.errors import LipsyncError
+from mediaserver.jobbook import JobBook, Order
+from mediaserver.jobroom import Room
+from mediaserver.ledger import pinned_versions
+from mediaserver.settings import Settings
+
+LOOK_S = 0.5
+STDERR_NOTED = 8 * 1024
+T = TypeVar("T")
+_log = logging.getLogger("dbos.jobs")
+
+
+class JobFailed(Exception):
+    """A stage's failure as one sentence; the facts are in the book."""
+
+
+class Interrupted(BaseException):
+    """The process stops or the job is cancelled: no outcome of a stage, so DBOS must not write one down."""
+
+
+class Work:
+    """What is done for one order; `cancelled` is set by whoever ends it."""
+
+    def __init__(
+        self,
+        book: JobBook,
+        id: str,
+        order: Order,
+        settings: Settings,
+        *,
+        stopping: Callable[[], bool],
+        cancelled: threading.Event,
+    ) -> None:
+        self._book, self._id, self._order, self._settings = book, id, order, settings
+        self._stopping, self._cancelled = stopping, cancelled
+        self._looked_s = 0.0
+        self._path, self._media = Path(order.path), Path(order.media)
+        self.room = Room(self._media, settings.disk_floor_mb * 1_000_000, self._note)
+        self._care = Care(cancelled=self.stopped, held=self._held, stall_s=settings.encoder_stall_s)
+
+    def _note(self, **facts: Any) -> None:
+        self._book.note(self._id, **facts)
+
+    def stopped(self) -> bool:
+        """Say whether the work must not go on; what another process has cancelled is seen within half a second."""
+        if self._stopping() or self._cancelled.is_set():
+            return True
+        if time.monotonic() - self._looked_s > LOOK_S:
+            self._looked_s = time.monotonic()
+            if self._book.is_cancelled(self._id):
+                self._cancelled.set()
+        return self._cancelled.is_set()
+
+    def check(self) -> None:
+        if self.stopped():
+            raise Interrupted
+
+    def _held(self) -> bool:
+        return self.room.is_low()
+
+    def finish(self, plan: Plan) -> None:
+        """Run all stages after the plan; what a failed or cancelled job has written is deleted."""
+        try:
+            for chunk in plan.chunks:
+                self.stage("encode", lambda chunk=chunk: self._encode_chunk(plan, chunk), chunk.folder)  # type: ignore[misc]
+            for name in ("sound", "slots", "assemble", "bake", "verify", "publish"):
+                do: Callable[[Plan], None] = getattr(self, f"_{name}")
+                self.stage(name, lambda do=do: do(plan))  # type: ignore[misc]
+        except (JobFailed, Interrupted):
+            if not self._stopping():
+                self._sweep(plan)
+            raise
+
+    def _sweep(self, plan: Plan) -> None:
+        shutil.rmtree(plan.folder(self._media), ignore_errors=True)
+        with suppress(OSError):
+            (self._media / plan.chapter).rmdir()
+
+    def stage(self, name: str, do: Callable[[], T], part: str = "") -> T:
+        """Run a stage, or take what an earlier run of this job has written down for it; raises JobFailed."""
+        self.check()
+        return DBOS.run_step({"name": f"{name} {part}".strip()}, self._run, name, do)
+
+    def _run(self, name: str, do: Callable[[], T]) -> T:
+        self._note(stage=name)
+        try:
+            return do()
+        except ToolCancelled:
+            raise Interrupted from None
+        except Exception as error:
+            if not isinstance(error, EncoderError | LipsyncError):
+                _log.exception("%s failed unexpectedly.", name)
+            refused = name == "plan" and isinstance(error, EncoderError)
+            self._note(**_facts(error), refused=refused, paused=None, fps=None, eta_s=None)
+            raise JobFailed(str(error)) from None
+
+    def plan(self) -> Plan | None:
+        """Decide what is to be done; None if exactly this content is published already."""
+        if self._order.settle_s:
+            check_settled(self._path, self._order.settle_s)
+        chunk_s = Fraction(str(self._settings.chunk_s))
+        plan = stages.plan(self._path, find_tools(), self.stopped, chunk_s)
+        self._note(chapter=plan.chapter, version=plan.version)
+        if stages.is_published(plan, self._media):
+            self._note(percent=100)
+            return None
+        return plan
+
+    def _encode_chunk(self, plan: Plan, chunk: Chunk) -> None:
+        self._encode(plan, lambda: self._encode_frames(plan, chunk))
+
+    def _encode_frames(self, plan: Plan, chunk: Chunk) -> None:
+        stages.encode_chunk(plan, chunk, self._media, find_tools(), on_progress=self._tell, care=self._care)
+
+    def _sound(self, plan: Plan) -> None:
+        self._encode(plan, lambda: stages.encode_sound(plan, self._media, find_tools(), self._care))
+
+    def _slots(self, plan: Plan) -> None:
+        self._encode(plan, lambda: stages.encode_slots(plan, self._media, find_tools(), self._care))
+        self._note(percent=100, fps=None, eta_s=None)
+
+    def _encode(self, plan: Plan, do: Callable[[], None]) -> None:
+        """Encode from the master as it was planned; a full disk is waited for, and then it is done again."""
+        while not stages.is_finished(plan, self._media):
+            self._check_unchanged()
+            try:
+                do()
+            except (ToolFailed, OSError) as error:
+                # A master that was taken away fails in many ways; that it was is the reason.
+                self._check_unchanged()
+                if not is_full(error) or self.room.has(plan):
+                    raise
+                self.room.wait_for(plan, self.check)
+                continue
+            self._check_unchanged()
+            return
+
+    def _check_unchanged(self) -> None:
+        if content_of(self._path, self._media) != self._id:
+            raise MasterChanged(self._path)
+
+    def _tell(self, progress: Progress) -> None:
+        eta_s = None if progress.eta_s is None else round(progress.eta_s)
+        self._note(percent=round(progress.percent, 1), fps=round(progress.fps, 1), eta_s=eta_s)
+
+    def _assemble(self, plan: Plan) -> None:
+        if not stages.is_finished(plan, self._media):
+            stages.assemble(plan, self._media, find_tools())
+
+    def _bake(self, plan: Plan) -> None:
+        """Analyse each slot's speech once, for all viewers."""
+        if stages.is_finished(plan, self._media):
+            return
+        from lipsync.narration import bake  # noqa: PLC0415 - a process that only lists jobs needs no speech analysis
+
+        folder, grid = plan.folder(self._media), plan.ladder.grid
+        for slot, _ in plan.slots:
+            window = grid.frames_within(slot.start_s, slot.duration_s)
+            early = slot.start_s * grid.rate - window.start
+            bake(folder / slot.narration, grid.rate, len(window), early).save(folder / slot.track)
+
+    def _verify(self, plan: Plan) -> None:
+        if not stages.is_finished(plan, self._media):
+            stages.verify(plan, self._media, find_tools(), self.stopped)
+
+    def _publish(self, plan: Plan) -> None:
+        pinned = pinned_versions(self._settings.state, plan.chapter)
+        stages.publish_version(plan, self._media, pinned)
+
+
+def content_of(master: Path, media: Path) -> str:
+    """Name what lies in the folder now, without reading it: the same name is the same work."""
+    seen = (os.fsencode(master), os.fsencode(media), stages.RECIPE, stamp_of(master))
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
+
+
+def _facts(error: Exception) -> dict[str, Any]:
+    """Return what the book keeps of a failure."""
+    if isinstance(error, EncoderError | LipsyncError):
+        facts: dict[str, Any] = {"code": error.code, "sentence": str(error), "hint": error.hint}
+        if isinstance(error, ToolFailed):
+            facts |= {"command": list(error.command), "stderr_tail": error.stderr_tail[-STDERR_NOTED:]}
+        return facts
+    if isinstance(error, OSError):
+        hint = "Check the disk's free space and the folder's permissions, then `mediaserver retry`."
+        return {"code": "disk", "sentence": f"The system refused it: {error.strerror or error}.", "hint": hint}
+    hint = "This is a fault of the program; state/jobs.log holds its details. `mediaserver retry` tries again."
+    return {"code": "unexpected", "sentence": f"Something went wrong that should not: {error}.", "hint": hint}

@@ -1,0 +1,143 @@
+"""A long master in pieces: they lie on the grid, survive interruption, and joined they are the film."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from encoder import encoding, stages
+from encoder.boxes import decode_time
+from encoder.chunk import Chunk, check_chunk, chunks_of, fragments, moved
+from encoder.errors import BadBoxes, MasterTruncated, ToolCancelled, VerificationFailed
+from encoder.guard import Care
+from encoder.model import Grid, Presentation
+from encoder.tools import Tools, run_tool
+from tests.masters import make_master, structure, with_slot
+
+RATES = st.sampled_from([Fraction(25), Fraction(30000, 1001), Fraction(24000, 1001), Fraction(50)])
+
+
+@given(rate=RATES, frames=st.integers(1, 2_000_000), chunk_s=st.fractions(1, 300))
+def test_chunks_cover_the_film_without_gap_and_begin_on_the_grid(rate: Fraction, frames: int, chunk_s: Fraction):
+    grid = Grid.near(rate, frames)
+    chunks = chunks_of(grid, chunk_s)
+    assert [n for chunk in chunks for n in chunk.segments] == list(range(grid.segments))
+    assert chunks[0].frames.start == 0
+    assert chunks[-1].frames.stop == frames
+    assert all(a.frames.stop == b.frames.start for a, b in pairwise(chunks))
+    assert all(chunk.frames and chunk.frames.start % grid.frames_per_segment == 0 for chunk in chunks)
+
+
+def test_a_film_of_two_minutes_stays_whole_and_an_hour_is_sixty_pieces():
+    assert len(chunks_of(Grid(Fraction(25), 50, 25 * 120))) == 1
+    assert len(chunks_of(Grid(Fraction(25), 50, 25 * 3600))) == 60
+
+
+@pytest.fixture(scope="module", params=["25", "30000/1001"])
+def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tools: Tools) -> Path:
+    """Groups of pictures of 100 frames, so that no chunk begins at a key picture of the master."""
+    codec = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "10", "-g", "100")
+    folder = tmp_path_factory.mktemp("film")
+    master = make_master(folder / "part2.mov", rate=request.param, frames=430, codec=codec, tools=tools)
+    with_slot(master, start=8.2, duration=3)
+    return master
+
+
+def made(master: Path, media: Path, tools: Tools, chunk_s: int) -> Path:
+    plan = stages.plan(master, tools, chunk_s=Fraction(chunk_s))
+    stages.encode(plan, media, tools)
+    stages.assemble(plan, media, tools)
+    stages.verify(plan, media, tools)
+    return stages.publish_version(plan, media)
+
+
+def test_a_film_in_pieces_is_the_film_in_one_piece(film: Path, tmp_path: Path, tools: Tools):
+    whole, pieces = made(film, tmp_path / "one", tools, 60), made(film, tmp_path / "many", tools, 4)
+    assert len(stages.plan(film, tools, chunk_s=Fraction(4)).chunks) == 4
+    assert structure(Presentation.load(pieces)) == structure(Presentation.load(whole))
+    for name in ("video_180p_h264.mp4", "slot_you.mezzanine.mp4"):
+        psnr = differences(whole / name, pieces / name, tools)
+        assert min(psnr) > 30, f"{name}: frame {psnr.index(min(psnr))} shows something else"
+
+
+def differences(one: Path, other: Path, tools: Tools) -> list[float]:
+    """PSNR of every frame, in dB; neighbours of the test picture are below 25."""
+    graph = "[0:v][1:v]psnr=stats_file=-"
+    said = run_tool(
+        [str(tools.ffmpeg), "-v", "error", "-i", str(one), "-i", str(other), "-lavfi", graph, "-f", "null", "-"]
+    )
+    values = [word[9:] for line in said.decode().splitlines() for word in line.split() if word.startswith("psnr_avg:")]
+    assert values
+    return [100.0 if value == "inf" else float(value) for value in values]
+
+
+def test_only_missing_chunks_are_encoded_after_an_interruption(
+    film: Path, tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
+):
+    plan, media = stages.plan(film, tools, chunk_s=Fraction(4)), tmp_path / "media"
+    with pytest.raises(ToolCancelled):
+        stages.encode(plan, media, tools, care=Care(cancelled=(plan.work(media) / plan.chunks[1].folder).exists))
+    kept = {path.name: path.stat().st_mtime_ns for path in plan.work(media).iterdir() if path.suffix != ".part"}
+    assert list(kept) >= [chunk.folder for chunk in plan.chunks[:2]]
+    ran: list[range] = []
+    command = encoding.chunk_command
+    monkeypatch.setattr(encoding, "chunk_command", lambda *words, **how: ran.append(words[2]) or command(*words, **how))
+    stages.encode(plan, media, tools)
+    assert ran == [chunk.frames for chunk in plan.chunks if chunk.folder not in kept]
+    assert {name: (plan.work(media) / name).stat().st_mtime_ns for name in kept} == kept
+
+
+def test_a_container_that_cannot_be_entered_in_the_middle_is_read_from_its_beginning(
+    film: Path, tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
+):
+    plan, media = stages.plan(film, tools, chunk_s=Fraction(4)), tmp_path / "media"
+    command = encoding.chunk_command
+
+    def lost(master, ladder, frames, work, tools, *, seek):  # type: ignore[no-untyped-def]
+        return command(master, ladder, range(frames.start, frames.stop - seek), work, tools, seek=seek)
+
+    monkeypatch.setattr(encoding, "chunk_command", lost)
+    stages.encode_chunk(plan, plan.chunks[1], media, tools)
+    assert (plan.work(media) / plan.chunks[1].folder).is_dir()
+
+
+def test_a_film_that_ends_inside_a_chunk_says_how_many_pictures_it_has(tmp_path: Path, tools: Tools):
+    master = make_master(tmp_path / "part2.mov", frames=300, tools=tools)
+    plan = stages.plan(master, tools, chunk_s=Fraction(4))
+    make_master(master, frames=250, tools=tools)
+    stages.encode_chunk(plan, plan.chunks[0], tmp_path / "media", tools)
+    with pytest.raises(MasterTruncated, match="of 300 pictures"):
+        stages.encode_chunk(plan, plan.chunks[-1], tmp_path / "media", tools)
+
+
+def test_a_chunk_that_is_cut_off_is_not_taken(film: Path, tmp_path: Path, tools: Tools):
+    plan, media = stages.plan(film, tools, chunk_s=Fraction(4)), tmp_path / "media"
+    chunk = plan.chunks[0]
+    stages.encode_chunk(plan, chunk, media, tools)
+    file = plan.work(media) / chunk.folder / "video_180p_h264.mp4"
+    check_chunk(file, chunk, plan.ladder.grid)
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(BadBoxes, match="cut off"):
+        check_chunk(file, chunk, plan.ladder.grid)
+    other = Chunk(0, range(3), range(150))
+    file.write_bytes(data)
+    with pytest.raises(VerificationFailed):
+        check_chunk(file, other, plan.ladder.grid)
+
+
+def test_a_fragment_keeps_its_pictures_when_it_moves(film: Path, tmp_path: Path, tools: Tools):
+    plan, media = stages.plan(film, tools, chunk_s=Fraction(4)), tmp_path / "media"
+    stages.encode_chunk(plan, plan.chunks[1], media, tools)
+    with (plan.work(media) / plan.chunks[1].folder / "video_180p_h264.mp4").open("rb") as file:
+        first, second = list(fragments(file))[:2]
+    later = moved(second, 9, Fraction(1000))
+    assert decode_time(later) == decode_time(second) + 1000 > decode_time(first)
+    assert len(later) == len(second)
+    with pytest.raises(BadBoxes, match="tick"):
+        moved(second, 9, Fraction(1, 2))
