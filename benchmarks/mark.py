@@ -1,6 +1,6 @@
 """The invisible mark: read after each attack, seen by nobody, found in nothing that is unmarked.
 
-    .venv/bin/python benchmarks/mark.py [--renders 20] [--unmarked 100] [--photos FOLDER] [--keep FOLDER]
+    .venv/bin/python benchmarks/mark.py [--renders 20] [--unmarked 100] [--photos FOLDER] [--slot-only]
 
 Every render is a face (those of lipsync/demo, then the pictures below FOLDER) that speaks in a slot of 0.36 x 0.8 of a
 moving scene, 1920x1080, 4.4 s, encoded as an insert is. Nothing of the original is given to the reader.
@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from encoder.commands import insert_encoder, insert_x264  # noqa: E402
 from encoder.model import Placement  # noqa: E402
 from encoder.tools import find_tools, open_tool, run_tool  # noqa: E402
-from lipsync.compose import Compositor, Frame  # noqa: E402
+from lipsync.compose import Compositor, Frame, rectangle_of  # noqa: E402
 from lipsync.errors import LipsyncError  # noqa: E402
 from lipsync.face import Face, FaceFinder  # noqa: E402
 from lipsync.mark import Mark, new_render_id  # noqa: E402
@@ -130,12 +130,12 @@ class Seen:
     put_ms: list[float] = field(default_factory=list)
 
 
-def marked(frames: Iterator[Frame], mark: Mark, first: int, seen: Seen) -> Iterator[Frame]:
+def marked(frames: Iterator[Frame], mark: Mark, first: int, seen: Seen, *area: slice) -> Iterator[Frame]:
     before: NDArray[np.int16] | None = None
     for number, frame in enumerate(frames, first):
         plain, lines = frame.copy(), frame.shape[0] * 2 // 3
         begun = time.thread_time()
-        mark.put(frame, number)
+        mark.put(frame, number, *area)
         seen.put_ms.append(1000 * (time.thread_time() - begun))
         if number % 4 < 2:
             difference = frame[:lines].astype(np.int16) - plain[:lines]
@@ -186,14 +186,16 @@ def faces(folder: Path | None) -> Iterator[Face]:
         yield from found
 
 
-def read_all(count: int, photos: Path | None, folder: Path) -> None:
+def read_all(count: int, photos: Path | None, folder: Path, *, slot_only: bool) -> None:
     results: dict[str, list[str]] = {name: [] for name in ATTACKS}
     seen = Seen()
     for seed, face in zip(range(count), faces(photos), strict=False):
         render_id = new_render_id()
         rungs = {rung: folder / f"{seed}_{rung}.mp4" for rung in ("1080p", "432p")}
         frames = composed(face, seed, 1920, 1080)
-        encoded(marked(frames, Mark(render_id, 1920, 1080, RATE), 37 * seed, seen), 1920, 1080, rungs)
+        box = rectangle_of(PLACES[seed % len(PLACES)], 1920, 1080)
+        area = (box.rows, box.columns) if slot_only else ()
+        encoded(marked(frames, Mark(render_id, 1920, 1080, RATE), 37 * seed, seen, *area), 1920, 1080, rungs)
         for name, (rung, words) in ATTACKS.items():
             reading = read_mark(attacked(rungs[rung], words, folder / f"{seed}_attacked.mp4"), TOOLS)
             right = reading is not None and reading.render_id == render_id
@@ -222,12 +224,13 @@ def main() -> None:
     parser.add_argument("--renders", type=int, default=20)
     parser.add_argument("--unmarked", type=int, default=100)
     parser.add_argument("--photos", type=Path)
+    parser.add_argument("--slot-only", action="store_true", help="mark the slot's rectangle instead of the picture")
     parser.add_argument("--keep", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.keep or Path(temporary)
         folder.mkdir(exist_ok=True)
-        read_all(asked.renders, asked.photos, folder)
+        read_all(asked.renders, asked.photos, folder, slot_only=asked.slot_only)
         read_none(asked.unmarked, asked.photos, folder)
 
 

@@ -37,6 +37,7 @@ FLAT_LEVELS, BUSY_LEVELS = 0.5, 1.4
 BUSY_DETAIL = 8.0
 """Mean difference in grey levels from the surroundings that hides the strongest mark."""
 FIELD_PX_PER_CELL = 8
+EVERY = slice(None)
 STRIDE, ROW_STEP = 55, 13
 """Which bit a cell carries: any 13 x 13 cells carry all of them, and neighbours on the code lie far apart."""
 
@@ -85,17 +86,19 @@ class Mark:
         waves = fixed.pilot * (sqrt(PILOT_SHARE) + 1j * sqrt(1 - PILOT_SHARE) * bits)
         self._cosine, self._sine = (_smooth(part, width, height) for part in (waves.real, waves.imag))
 
-    def put(self, frame: Frame, number: int) -> None:
+    def put(self, frame: Frame, number: int, rows: slice = EVERY, columns: slice = EVERY) -> None:
         """Weave the mark into an I420 frame (h * 3 // 2, w), in place; `number` counts the chapter's pictures.
 
-        It may count from anywhere, but without a jump.
+        It may count from anywhere, but without a jump. With `rows` and `columns` only that part of the luma is touched;
+        the cells lie as in the whole picture.
         """
         luma = frame[: self._size[1]]
         angle = 2 * pi * float(CYCLE_HZ * number / self._rate % 1)
         field = cv2.addWeighted(self._cosine, 16 * cos(angle), self._sine, 16 * sin(angle), 0)
         cv2.multiply(field, self._levels(luma), field)
-        sixteenths = cv2.convertScaleAbs(field, alpha=1, beta=128)
-        cv2.addWeighted(luma, 1, cv2.resize(sixteenths, self._size), 1 / 16, -8, luma)
+        sixteenths = cv2.resize(cv2.convertScaleAbs(field, alpha=1, beta=128), self._size)
+        part = luma[rows, columns]
+        cv2.addWeighted(part, 1, sixteenths[rows, columns], 1 / 16, -8, part)
 
     def _levels(self, luma: Frame) -> Floats:
         """Return the strength for each pixel of the field: more where detail hides it."""

@@ -40,6 +40,8 @@ TOLD = {
     "signingCredential.invalid": "the signer's certificate is not one for credentials",
     "signingCredential.revoked": "the signer's certificate was withdrawn",
 }
+ELSEWHERE = "Remote"
+"""How c2pa begins to say that a file only names an address at which its credentials would lie."""
 UNKNOWN_SIGNER = "signingCredential.untrusted"
 
 
@@ -144,9 +146,9 @@ def read_credentials(path: Path, anchors: str = "") -> Credentials | None:
                 return _credentials(json.loads(reader.json()))
         except c2pa.C2paError.ManifestNotFound:
             return None
-        except c2pa.C2paError.RemoteManifest:
-            return None
         except c2pa.C2paError as error:
+            if str(error).startswith(ELSEWHERE):
+                return None
             return Credentials(False, False, "", "", "", (), None, (f"they cannot be read ({error})",))
 
 
