@@ -12,20 +12,24 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from lipsync.protocols import FaceWorker
-from mediaserver.connections import Door, Site, make_connections, refuse_other_versions
+from mediaserver.accesslog import AccessLog, show_access_log
+from mediaserver.connections import Connection, Door, Site, make_connections, refuse_other_versions
 from mediaserver.dashboard import Dashboard, JobListing, NoJobs
 from mediaserver.errors import AddressUnusable, NotSetUp, PortTaken
+from mediaserver.fastpath import Desk, FastConnection, Heads, is_usable
 from mediaserver.hosts import Hosts
 from mediaserver.library import Library
 from mediaserver.manners import Manners, answer_preflight, refuse_odd_paths
-from mediaserver.ops import AccessLog, Figures, Ops, admin_app
+from mediaserver.ops import Figures, Ops, admin_app
 from mediaserver.problems import answer_problems
+from mediaserver.ready import Index
 from mediaserver.scenes import Scenes
 from mediaserver.sessions import Sessions
 from mediaserver.settings import Settings
@@ -40,6 +44,7 @@ SWEEP_S = 20.0
 GRACE_S = 10.0
 _LARGEST_BODY_BYTES = 64 * 1024
 FIGURES = web.AppKey("figures", Figures)
+INDEX = web.AppKey("index", Index)
 _log = logging.getLogger(__name__)
 
 
@@ -81,12 +86,14 @@ def build_app(
         client_max_size=_LARGEST_BODY_BYTES,
     )
     app[FIGURES] = figures
+    streams = Streams(library)
+    app[INDEX] = Index(library, streams, Manners(settings.cors_origins))
     parts = (
         Ops(settings.media.is_dir),
         Dashboard(settings, jobs or NoJobs(), scripts),
         viewer,
         Scenes(sessions, settings),
-        Streams(library),
+        streams,
     )
     for part in parts:
         app.router.add_routes(part.routes())
@@ -102,7 +109,7 @@ def build_app(
 def _background(sessions: Sessions) -> Callable[[web.Application], AsyncIterator[None]]:
     """Take up the last run's sessions, render and sweep while the application lives, and close the ledger."""
 
-    async def run(_app: web.Application) -> AsyncIterator[None]:
+    async def run(app: web.Application) -> AsyncIterator[None]:
         await sessions.load()
         tasks = [asyncio.create_task(sessions.admission.run()), asyncio.create_task(_sweep(sessions))]
         yield
@@ -110,6 +117,7 @@ def _background(sessions: Sessions) -> Callable[[web.Application], AsyncIterator
             task.cancel()
         await asyncio.wait(tasks)
         await sessions.close()
+        app[INDEX].close()
 
     return run
 
@@ -137,6 +145,7 @@ def serve(
     """
     # A photo must not reach the disk in a core dump either.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    show_access_log(settings.access_log)
     asyncio.run(_serve(settings, watch, ready, show))
 
 
@@ -191,15 +200,20 @@ async def open_address(app: web.Application, settings: Settings, listening: sock
     runner = web.AppRunner(app, shutdown_timeout=GRACE_S)
     await runner.setup()
     assert runner.server
+    log = AccessLog(settings.access_log, settings.trusted_proxies)
     door = Door(
         Manners(settings.cors_origins),
         settings.connections_max,
         settings.keepalive_s,
         settings.head_timeout_s,
         settings.stall_s,
-        options={"access_log_class": AccessLog},
+        options={"access_log_class": lambda *_: log},
     )
-    await Site(runner, listening, make_connections(runner.server, door)).start()
+    make: Any = Connection
+    if INDEX in app and settings.fast_path and is_usable():
+        heads = Heads(Hosts(settings.allowed_hosts, settings.host), settings.cors_origins)
+        make = partial(FastConnection, desk=Desk(heads, app[INDEX], app[FIGURES], log if log.enabled else None))
+    await Site(runner, listening, make_connections(runner.server, door, make)).start()
     return runner
 
 

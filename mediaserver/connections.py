@@ -153,8 +153,8 @@ class Connection(web.RequestHandler):
             self._say_goodbye(ServerFull())
             return
         self._feed(data)
-        if not self._at_work and self._head_timer is None and self.transport is not None:
-            self._head_timer = self._loop.call_later(self._door.head_s, self._say_goodbye, HeadTooSlow())
+        if not self._at_work:
+            self._await_head()
 
     def _feed(self, data: bytes) -> None:
         """Give bytes to aiohttp's parser, but none that follow a last request: it would refuse that request, too."""
@@ -209,6 +209,11 @@ class Connection(web.RequestHandler):
         self.close()
         self._loop.call_later(FAREWELL_S, transport.abort)
 
+    def _await_head(self) -> None:
+        """Give the rest of a head its time from now on, if it has none yet."""
+        if self._head_timer is None and self.transport is not None:
+            self._head_timer = self._loop.call_later(self._door.head_s, self._say_goodbye, HeadTooSlow())
+
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -241,10 +246,12 @@ class Site(web.SockSite):
         self._server = await loop.create_server(self._make, sock=self._listening, ssl=self._tls, backlog=BACKLOG)
 
 
-def make_connections(server: Server, door: Door, kind: type[Connection] = Connection) -> Callable[[], Connection]:
-    """Return what makes a connection of `kind` for every client of `server`."""
+def make_connections(
+    server: Server, door: Door, make: Callable[[Server, Door, asyncio.AbstractEventLoop], Connection] = Connection
+) -> Callable[[], Connection]:
+    """Return what makes a connection for every client of `server`."""
     server.request_factory = partial(_strict_request, server.request_factory)
-    return partial(kind, server, door, asyncio.get_running_loop())
+    return partial(make, server, door, asyncio.get_running_loop())
 
 
 def _strict_request(

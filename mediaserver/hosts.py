@@ -19,6 +19,8 @@ from mediaserver.problems import Handler
 _AUTHORITY = re.compile(
     r"(?:(?P<name>[A-Za-z0-9._~!$&'()*+,;=%-]+)|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::[0-9]{0,5})?", re.ASCII
 )
+# The absolute form of a request's target (RFC 9112, 3.2.2): its authority goes before Host.
+_WHOLE_URL = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _LOOPBACK = frozenset({"localhost", "ip6-localhost"})
 
 
@@ -58,8 +60,8 @@ class Hosts:
             said = request.headers.getall("Host", [])
             if len(said) > 1:
                 raise BadRequest("The field Host stands there twice.")
-            named = request.rel_url.raw_authority if request.rel_url.absolute else None
-            for authority in (*said, *filter(None, (named,))):
+            whole = _WHOLE_URL.match(request.raw_path)
+            for authority in (*said, *([whole[1]] if whole else ())):
                 if not self.takes(authority):
                     raise Misdirected(authority)
             return await handler(request)

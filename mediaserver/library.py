@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from encoder.errors import BadPresentation
 from encoder.model import Presentation
+from mediaserver.encodings import packed
 from mediaserver.errors import ChapterUnknown, NotFound
 from mediaserver.ranges import Representation, mime_of
 
@@ -48,10 +49,22 @@ def open_plain(path: Path) -> BinaryIO:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The text of an MPD or playlist with its representation."""
+    """The text of an MPD or playlist with its representation; `gzip` is the same text packed, if that is shorter."""
 
     body: bytes
     representation: Representation
+    gzip: Manifest | None = None
+
+    @classmethod
+    def of(cls, body: bytes, mime: str, cache: str, etag: str | None) -> Manifest:
+        """Return a text with its packed form; `etag` is that of the plain one."""
+        varies = "Accept-Encoding"
+        plain = Representation(len(body), mime, cache, etag, varies=varies)
+        short = packed(body)
+        if short is None:
+            return cls(body, plain)
+        tag = etag and f"{etag}-gzip"
+        return cls(body, plain, cls(short, Representation(len(short), mime, cache, tag, coding="gzip", varies=varies)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +85,7 @@ class Edition:
         if kept is None:
             body = write().encode()
             etag = None if cache == PRIVATE else sha256(body).hexdigest()[:32]
-            kept = Manifest(body, Representation(len(body), mime_of(name), cache, etag))
+            kept = Manifest.of(body, mime_of(name), cache, etag)
             self._manifests[name] = kept
         return kept
 
@@ -100,6 +113,7 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._stamp: tuple[int, ...] = ()
+        self._generation = 0
         self._versions: frozenset[str] = frozenset()
         self._editions: dict[str, Edition] = {}
         self._current: str | None = None
@@ -114,6 +128,11 @@ class Shelf:
         self._look()
         return self._load(version)
 
+    def look(self) -> int:
+        """Return a number that is another one whenever the folder or `current` has changed."""
+        self._look()
+        return self._generation
+
     def _look(self) -> None:
         stamp = _stamp(self._folder, self._folder / "current")
         if stamp == self._stamp:
@@ -126,6 +145,7 @@ class Shelf:
         elif self._current not in self._editions or not stamp:
             self._current = None
         self._stamp = stamp
+        self._generation += 1
 
     def _load(self, version: str) -> Edition | None:
         if version not in self._versions:
@@ -174,18 +194,14 @@ class Library:
 
     def current(self, chapter: str) -> Edition:
         """Return the edition that a new viewer gets; raises ChapterUnknown."""
-        shelf = self._shelf(chapter)
-        edition = shelf.current() if shelf else None
+        edition = self.shelf(chapter).current()
         if edition is None:
             raise ChapterUnknown(chapter)
         return edition
 
     def edition(self, chapter: str, version: str) -> Edition:
         """Return a version that still exists; raises ChapterUnknown or NotFound."""
-        shelf = self._shelf(chapter)
-        if shelf is None:
-            raise ChapterUnknown(chapter)
-        edition = shelf.edition(version)
+        edition = self.shelf(chapter).edition(version)
         if edition is None:
             raise NotFound(f"{chapter}/{version}")
         return edition
@@ -196,10 +212,14 @@ class Library:
         found = (self._shelves[name].current() for name in sorted(self._shelves))
         return [edition for edition in found if edition]
 
-    def _shelf(self, chapter: str) -> Shelf | None:
+    def shelf(self, chapter: str) -> Shelf:
+        """Return the versions of a chapter; raises ChapterUnknown."""
         if chapter not in self._shelves:
             self._list()
-        return self._shelves.get(chapter)
+        shelf = self._shelves.get(chapter)
+        if shelf is None:
+            raise ChapterUnknown(chapter)
+        return shelf
 
     def _list(self) -> None:
         names = _folders(self._media)

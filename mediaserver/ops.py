@@ -1,20 +1,15 @@
-"""What the people who run the server ask it: health, version, figures; and its access log."""
+"""What the people who run the server ask it: health, version, figures."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from urllib.parse import quote
 
 from aiohttp import web
-from aiohttp.abc import AbstractAccessLogger
-from aiohttp.web import BaseRequest, StreamResponse
 
 from mediaserver import __version__
-from mediaserver.capability import redacted
-from mediaserver.replies import SENT_BYTES
+from mediaserver.cmcd import Players, spoken
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -26,14 +21,25 @@ class Figures:
         self._answers: Counter[int] = Counter()
         self._scenes: Counter[str] = Counter()
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._players = Players()
         self._began_s = time.monotonic()
 
     def gauge(self, name: str, help: str, value: Callable[[], float]) -> None:
         self._gauges[name] = (help, value)
 
-    async def count(self, _request: web.Request, response: web.StreamResponse) -> None:
+    def note(self, status: int) -> None:
+        """Count an answer."""
+        self._answers[status] += 1
+
+    def cmcd(self, said: str) -> None:
+        """Take up what a player says of itself with a request."""
+        self._players.note(said)
+
+    async def count(self, request: web.Request, response: web.StreamResponse) -> None:
         """Count an answer; a signal of the application."""
-        self._answers[response.status] += 1
+        self.note(response.status)
+        if said := spoken(request.query, request.headers):
+            self.cmcd(said)
         if scene := response.headers.get("X-Scene"):
             self._scenes[scene] += 1
 
@@ -46,6 +52,7 @@ class Figures:
             "# TYPE mediaserver_scenes_total counter",
         ]
         lines += [f'mediaserver_scenes_total{{scene="{scene}"}} {n}' for scene, n in sorted(self._scenes.items())]
+        lines += self._players.lines()
         for name, (meaning, value) in self._gauges.items():
             lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge", f"{name} {value():g}"]
         lines += [
@@ -91,18 +98,3 @@ def admin_app(figures: Figures) -> web.Application:
     app = web.Application()
     app.router.add_get("/metrics", metrics)
     return app
-
-
-class AccessLog(AbstractAccessLogger):
-    """One line an answer; no capability and no query is ever written."""
-
-    def log(self, request: BaseRequest, response: StreamResponse, time: float) -> None:
-        sent = response.get(SENT_BYTES, response.body_length)
-        path = redacted(quote(request.path))
-        self.logger.info(
-            '%s "%s %s" %d %d %.0f ms', request.remote, request.method, path, response.status, sent, time * 1000
-        )
-
-    @property
-    def enabled(self) -> bool:
-        return self.logger.isEnabledFor(logging.INFO)

@@ -47,7 +47,8 @@ class Representation:
 
     `etag` is strong and stands without quotes; without one, nothing can be asked conditionally or in part, which is
     right for what may be other bytes the next time. `modified_s` counts from 1970; files of a version never change,
-    so that the date is a strong validator, too (8.8.2.2).
+    so that the date is a strong validator, too (8.8.2.2). `coding` is its Content-Encoding; `varies` names the
+    fields of a request that choose between it and others.
     """
 
     size: int
@@ -55,6 +56,8 @@ class Representation:
     cache: str
     etag: str | None = None
     modified_s: int | None = None
+    coding: str = ""
+    varies: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ def plan(method: str, headers: Mapping[str, str], representation: Representation
         whole = Part(0, representation.size)
         parts = (whole,) if method == "GET" and representation.size else ()
         length = ("Content-Length", str(representation.size))
-        return Plan(200, (*_describing(representation), length, ("Content-Type", representation.mime)), parts)
+        return Plan(200, (*_describing(representation), length, *_typed(representation, representation.mime)), parts)
     if not wanted:
         star = ("Content-Range", f"bytes */{representation.size}")
         return Plan(416, (("Accept-Ranges", "bytes"), star, ("Content-Length", "0")))
@@ -100,7 +103,14 @@ def _describing(r: Representation) -> tuple[tuple[str, str], ...]:
         validators.append(("ETag", f'"{r.etag}"'))
     if r.modified_s is not None:
         validators.append(("Last-Modified", format_date(r.modified_s)))
+    if r.varies:
+        validators.append(("Vary", r.varies))
     return tuple(validators)
+
+
+def _typed(r: Representation, mime: str) -> tuple[tuple[str, str], ...]:
+    kind = ("Content-Type", mime)
+    return (kind, ("Content-Encoding", r.coding)) if r.coding else (kind,)
 
 
 def _precondition(headers: Mapping[str, str], r: Representation) -> int | None:
@@ -199,7 +209,7 @@ def _single(span: range, r: Representation) -> Plan:
         *_describing(r),
         ("Content-Range", _content_range(span, r)),
         ("Content-Length", str(len(span))),
-        ("Content-Type", r.mime),
+        *_typed(r, r.mime),
     )
     return Plan(206, headers, (Part(span.start, len(span)),))
 
@@ -216,6 +226,6 @@ def _multipart(spans: list[range], r: Representation) -> Plan:
     headers = (
         *_describing(r),
         ("Content-Length", str(length)),
-        ("Content-Type", f"multipart/byteranges; boundary={boundary}"),
+        *_typed(r, f"multipart/byteranges; boundary={boundary}"),
     )
     return Plan(206, headers, tuple(parts), tail)

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from aiohttp import web
 
+from mediaserver.encodings import takes_gzip
 from mediaserver.errors import ServerError
 from mediaserver.library import Manifest, PublishedFile, open_plain
 from mediaserver.problems import problem
@@ -51,7 +52,9 @@ class Slice:
 
 
 async def send_manifest(request: web.Request, manifest: Manifest) -> web.StreamResponse:
-    """Answer with a text from memory."""
+    """Answer with a text from memory, packed for whoever takes it so."""
+    if manifest.gzip and takes_gzip(request.headers.get("Accept-Encoding")):
+        manifest = manifest.gzip
     planned = plan(request.method, fields(request), manifest.representation)
     if planned.status in (412, 416):
         return _refusal(planned, manifest.representation)

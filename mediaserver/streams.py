@@ -9,7 +9,7 @@ from aiohttp import web
 from encoder import manifest
 from encoder.model import Presentation
 from mediaserver.errors import NotFound
-from mediaserver.library import IMMUTABLE, SHORT_LIVED, Library
+from mediaserver.library import IMMUTABLE, SHORT_LIVED, Edition, Library, Manifest, PublishedFile
 from mediaserver.replies import send_manifest, send_published
 
 
@@ -33,27 +33,43 @@ class Streams:
         return web.json_response({"chapters": found}, headers={"Cache-Control": "no-cache"})
 
     async def dash(self, request: web.Request) -> web.StreamResponse:
-        edition = self._library.current(request.match_info["chapter"])
-        written = edition.manifest("stream.mpd", SHORT_LIVED, lambda: manifest.dash(edition.presentation))
-        return await send_manifest(request, written)
+        return await self._send(request, [request.match_info["chapter"], "stream.mpd"])
 
     async def hls(self, request: web.Request) -> web.StreamResponse:
-        edition = self._library.current(request.match_info["chapter"])
-        written = edition.manifest("master.m3u8", SHORT_LIVED, lambda: manifest.hls_multivariant(edition.presentation))
-        return await send_manifest(request, written)
+        return await self._send(request, [request.match_info["chapter"], "master.m3u8"])
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """Send a file of a version, or the media playlist of one of its renditions."""
-        name = request.match_info["file"]
-        edition = self._library.edition(request.match_info["chapter"], request.match_info["version"])
-        if file := edition.files.get(name):
-            return await send_published(request, file)
-        stem = name.removesuffix(".m3u8")
-        rendition = edition.presentation.rendition(stem) if stem != name else None
-        if rendition is None:
-            raise NotFound(name[:200])
-        written = edition.manifest(name, IMMUTABLE, lambda: manifest.hls_media(edition.presentation, stem))
-        return await send_manifest(request, written)
+        return await self._send(request, [request.match_info[name] for name in ("chapter", "version", "file")])
+
+    async def _send(self, request: web.Request, names: list[str]) -> web.StreamResponse:
+        published = self.published(names)
+        if isinstance(published, PublishedFile):
+            return await send_published(request, published)
+        return await send_manifest(request, published)
+
+    def published(self, names: list[str]) -> PublishedFile | Manifest:
+        """Return what lies under the names of an address, whichever way it is sent; raises ChapterUnknown, NotFound."""
+        match names:
+            case [chapter, "stream.mpd"]:
+                edition = self._library.current(chapter)
+                return edition.manifest("stream.mpd", SHORT_LIVED, lambda: manifest.dash(edition.presentation))
+            case [chapter, "master.m3u8"]:
+                edition = self._library.current(chapter)
+                write = manifest.hls_multivariant
+                return edition.manifest("master.m3u8", SHORT_LIVED, lambda: write(edition.presentation))
+            case [chapter, version, name]:
+                return _of_version(self._library.edition(chapter, version), name)
+        raise NotFound
+
+
+def _of_version(edition: Edition, name: str) -> PublishedFile | Manifest:
+    if file := edition.files.get(name):
+        return file
+    stem = name.removesuffix(".m3u8")
+    if stem == name or edition.presentation.rendition(stem) is None:
+        raise NotFound(name[:200])
+    return edition.manifest(name, IMMUTABLE, lambda: manifest.hls_media(edition.presentation, stem))
 
 
 def _chapter_json(p: Presentation) -> dict[str, Any]:

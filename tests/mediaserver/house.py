@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import random
 import socket
@@ -37,7 +38,11 @@ class House:
 
     def call(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run something inside the server's loop and return its result."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+        return self.begin(work).result(60)
+
+    def begin(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
+        """Start something inside the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
 
 
 def furnish(root: Path, film_bytes: int = FILM_BYTES) -> bytes:

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-import logging
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 
 from mediaserver.app import FIGURES, build_app
-from mediaserver.ops import AccessLog, admin_app
+from mediaserver.ops import admin_app
 from mediaserver.settings import Settings
 from tests.mediaserver.conftest import Publish, ScriptedFaceWorker, Serve
 
@@ -56,24 +55,3 @@ async def test_the_admin_address_counts_answers_and_scenes(publish: Publish, tmp
     assert 'mediaserver_answers_total{status="200"} 2' in text
     assert 'mediaserver_answers_total{status="404"} 1' in text
     assert "\nmediaserver_sessions 0\n" in text
-
-
-async def test_the_access_log_shows_no_capability_and_no_query(publish: Publish, tmp_path, caplog):
-    chapter = publish()
-    worker = ScriptedFaceWorker()
-    app = build_app(Settings(media=tmp_path / "media", state=tmp_path / "state"), worker, worker)
-    runner = web.AppRunner(app, access_log_class=AccessLog)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    with caplog.at_level(logging.INFO, logger="aiohttp.access"):
-        await site.start()
-        port = runner.addresses[0][1]
-        async with ClientSession(f"http://127.0.0.1:{port}") as client:
-            for path in ("/s/secret/part2/stream.mpd?CMCD=x", "/%73/secret", f"/{chapter.path}/audio_en.mp4"):
-                await (await client.get(path)).read()
-        await runner.cleanup()
-    lines = [record.getMessage() for record in caplog.records if record.name == "aiohttp.access"]
-    assert len(lines) == 3
-    assert not any("secret" in line or "CMCD" in line for line in lines)
-    assert '"GET /s/…/part2/stream.mpd" 404' in lines[0]
-    assert f'"GET /{chapter.path}/audio_en.mp4" 200 9000 ' in lines[2]

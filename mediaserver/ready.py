@@ -1,0 +1,157 @@
+"""The index of what can be sent without thinking: heads written once, files held open, checked when `current` moves."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from mediaserver.errors import ServerError
+from mediaserver.httpdate import format_date
+from mediaserver.library import Manifest, PublishedFile
+from mediaserver.ranges import Representation, plan
+
+if TYPE_CHECKING:
+    from mediaserver.library import Library, Shelf
+    from mediaserver.manners import Manners
+    from mediaserver.streams import Streams
+
+_MOST = 4096
+_ODD = re.compile(rb"%(?:2[ef]|5c|[01].|7f)", re.IGNORECASE)
+# First names of addresses that are no chapters, whatever lies in media/.
+_FIXED = frozenset({"", "s", "api", "assets"})
+
+
+class OpenFile:
+    """A file that stays open while it is published or being sent."""
+
+    __slots__ = ("_file", "_retired", "_users", "fd")
+
+    def __init__(self, file: PublishedFile) -> None:
+        self._file = file.open()
+        self.fd = self._file.fileno()
+        self._users, self._retired = 0, False
+
+    def hold(self) -> None:
+        self._users += 1
+
+    def release(self) -> None:
+        self._users -= 1
+        self._end()
+
+    def retire(self) -> None:
+        self._retired = True
+        self._end()
+
+    def _end(self) -> None:
+        if self._retired and not self._users:
+            self._file.close()
+
+
+class Ready:
+    """One representation with the heads of its answers, written once; `body` if it is sent from memory."""
+
+    __slots__ = ("body", "file", "gzip", "part", "size", "whole")
+
+    def __init__(self, r: Representation, manners: Manners, body: bytes = b"", file: OpenFile | None = None) -> None:
+        self.size, self.body, self.file = r.size, body, file
+        self.gzip: Ready | None = None
+        self.whole = _head("200 OK", plan("GET", {}, r).headers, manners)
+        ranged = plan("GET", {"range": "bytes=0-0"}, r).headers
+        fixed = tuple(field for field in ranged if field[0] not in ("Content-Range", "Content-Length"))
+        self.part = _head("206 Partial Content", fixed, manners)
+
+    def span(self, asked: tuple[int | None, int | None] | None) -> tuple[int, int] | None:
+        """Return the half-open span of (first, last), (first, None) or (None, suffix), or None if it has no byte."""
+        if asked is None:
+            return (0, self.size) if self.size else None
+        first, last = asked
+        if first is None:
+            first, last = max(0, self.size - (last or 0)), None
+        stop = self.size if last is None else min(last + 1, self.size)
+        return (first, stop) if first < stop else None
+
+    def ranged(self, start: int, stop: int) -> bytes:
+        """Return the head of a 206."""
+        sized = b"Content-Range: bytes %d-%d/%d\r\nContent-Length: %d\r\n"
+        return self.part + sized % (start, stop - 1, self.size, stop - start)
+
+
+def _head(status: str, fields: tuple[tuple[str, str], ...], manners: Manners) -> bytes:
+    dressed = dict(fields)
+    manners.dress(dressed, "/", None)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in dressed.items())
+    return f"HTTP/1.1 {status}\r\n{lines}".encode()
+
+
+class Index:
+    """What is ready, by the path of its address; one for all connections of a process."""
+
+    def __init__(self, library: Library, streams: Streams, manners: Manners) -> None:
+        self._library, self._streams, self._manners = library, streams, manners
+        self._ready: dict[bytes, tuple[Ready, Shelf]] = {}
+        self._seen: dict[Shelf, int] = {}
+        self._looked: set[Shelf] = set()
+        self._date, self._second = b"", 0
+
+    def find(self, path: bytes) -> Ready | None:
+        """Return what is published under `path` now; a chapter is looked at once in a round of the loop."""
+        found = self._ready.get(path)
+        if found is not None and (found[1] in self._looked or self._is_unchanged(found[1])):
+            return found[0]
+        return self._fetch(path)
+
+    def _is_unchanged(self, shelf: Shelf) -> bool:
+        if not self._looked:
+            asyncio.get_running_loop().call_soon(self._looked.clear)
+        self._looked.add(shelf)
+        generation = shelf.look()
+        if self._seen.get(shelf) == generation:
+            return True
+        self._seen[shelf] = generation
+        self._forget(shelf)
+        return False
+
+    def _forget(self, shelf: Shelf | None = None) -> None:
+        """Let go of what lies on one shelf, or on all."""
+        for path in [path for path, (_, owner) in self._ready.items() if shelf in (owner, None)]:
+            ready, _ = self._ready.pop(path)
+            if ready.file:
+                ready.file.retire()
+
+    def _fetch(self, path: bytes) -> Ready | None:
+        names = unquote(path.decode("ascii")).split("/")[1:]
+        if names[0] in _FIXED or _ODD.search(path):
+            return None
+        try:
+            published, shelf = self._streams.published(names), self._library.shelf(names[0])
+            ready = self._prepare(published)
+        except ServerError:
+            return None
+        if len(self._ready) >= _MOST:
+            self._forget()
+        self._is_unchanged(shelf)
+        self._ready[path] = ready, shelf
+        return ready
+
+    def _prepare(self, published: PublishedFile | Manifest) -> Ready:
+        """Raises NotFound if the file is gone."""
+        if isinstance(published, PublishedFile):
+            return Ready(published.representation, self._manners, file=OpenFile(published))
+        ready = Ready(published.representation, self._manners, published.body)
+        if published.gzip:
+            ready.gzip = Ready(published.gzip.representation, self._manners, published.gzip.body)
+        return ready
+
+    def close(self) -> None:
+        """Close every file, those that are being sent when they have been."""
+        self._forget()
+
+    def date(self) -> bytes:
+        """Return the last field of a head, with the empty line behind it."""
+        now_s = int(time.time())
+        if now_s != self._second:
+            self._second, self._date = now_s, f"Date: {format_date(now_s)}\r\n\r\n".encode()
+        return self._date
