@@ -1,12 +1,13 @@
-# make demo: see it run (EXIT=1: check it and stop) · make test: the whole suite · make lint
+# make demo: see it run (EXIT=1: check it and stop) · make test: the whole suite · make test-long: 50 kills, kept in test-long.log · make lint
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test lint browser clean-venv
+.PHONY: demo test test-long lint browser clean-venv
 
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 EXIT ?=
+KILLS ?= 50
 # torch alone is looked for here too, because the plain index brings CUDA on Linux; where it cannot be reached, pip warns and goes on
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --build-constraint constraints.txt -c constraints.txt
@@ -17,6 +18,10 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/test.stamp lint browser
 	$(PY) -m mediaserver setup
 	$(PY) -m pytest
+
+test-long: $(VENV)/test.stamp
+	$(PY) -m mediaserver setup
+	set -o pipefail; KILLS=$(KILLS) $(PY) -m pytest -v tests/mediaserver/test_kills.py 2>&1 | tee test-long.log
 
 lint: $(VENV)/test.stamp
 	$(PY) -m ruff check .

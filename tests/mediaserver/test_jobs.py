@@ -8,18 +8,16 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from encoder import publish, stages
+from encoder import stages
 from encoder.errors import EncoderError, MasterChanged, MasterMissing, ToolCancelled, ToolFailed
 from encoder.guard import Care
 from encoder.model import Presentation
@@ -28,10 +26,8 @@ from mediaserver import jobroom, jobwork
 from mediaserver import jobs as module
 from mediaserver.errors import JobBookUnreadable, JobUnknown
 from mediaserver.jobs import Jobs
-from mediaserver.settings import Settings
 from tests.masters import make_master, structure, truncated, with_slot
-
-ROOT = Path(__file__).parents[2]
+from tests.mediaserver.room import Room, until
 
 
 @pytest.fixture(scope="module")
@@ -52,71 +48,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(patient, "LOOK_S", 0.1)
 
 
-@dataclass
-class Room:
-    """The folders of one installation, and the processes that work in them."""
-
-    settings: Settings
-
-    def drop(self, master: Path, name: str) -> Path:
-        """Put a copy in raw/ that has lain there for a while."""
-        target = self.settings.raw / name
-        shutil.copyfile(master, target)
-        os.utime(target, (1_700_000_000, 1_700_000_000))
-        return target
-
-    @contextlib.contextmanager
-    def running(self, *, watching: bool = True) -> Iterator[Jobs]:
-        jobs = Jobs(self.settings, watching=watching)
-        jobs.start()
-        try:
-            yield jobs
-        finally:
-            jobs.stop()
-
-    def current(self, chapter: str) -> str | None:
-        return publish.current_version(self.settings.media / chapter)
-
-    def presentation(self, chapter: str) -> Presentation:
-        return Presentation.load(self.settings.media / chapter / (self.current(chapter) or "nothing"))
-
-    def leftovers(self) -> list[str]:
-        return [str(path) for path in self.settings.media.rglob("*") if path.name.endswith((".part", "work"))]
-
-    def flags(self) -> list[str]:
-        s = self.settings
-        return ["--raw", str(s.raw), "--media", str(s.media), "--state", str(s.state)]
-
-    def command(self, *words: str, code: str = "") -> subprocess.Popen[str]:
-        """Start `mediaserver WORDS` as a process of its own; `code` is run in it before."""
-        program = f"{code}\nfrom mediaserver.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
-        return subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", program, *words, *self.flags()],
-            cwd=ROOT,
-            env=os.environ | {"MEDIASERVER_SETTLE_S": "0.2", "MEDIASERVER_POLL_S": "0.1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-
 @pytest.fixture
 def room(tmp_path: Path) -> Room:
-    settings = Settings(
-        raw=tmp_path / "raw", media=tmp_path / "media", state=tmp_path / "state", settle_s=0.2, poll_s=0.1
-    )
-    settings.raw.mkdir()
-    settings.media.mkdir()
-    return Room(settings)
-
-
-def until(jobs: Jobs, **states: str) -> dict[str, dict[str, Any]]:
-    """Wait until the masters are in these states and return all jobs by file; a vain wait ends with the test."""
-    while True:
-        listed = {job["name"]: job for job in jobs.listing()}
-        if all(listed.get(f"{stem}.mov", {}).get("state") == state for stem, state in states.items()):
-            return listed
-        time.sleep(0.05)
+    return Room.below(tmp_path)
 
 
 def children() -> set[str]:
@@ -634,9 +568,7 @@ def killed_at(room: Room, moment: str, *words: str) -> None:
 @pytest.fixture(scope="module")
 def undisturbed(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Presentation:
     root = tmp_path_factory.mktemp("undisturbed")
-    room = Room(Settings(raw=root / "raw", media=root / "media", state=root / "state", settle_s=0.2, poll_s=0.1))
-    room.settings.raw.mkdir()
-    room.settings.media.mkdir()
+    room = Room.below(root)
     with_slot(room.drop(film, "part2.mov"))
     with room.running() as jobs:
         until(jobs, part2="published")
