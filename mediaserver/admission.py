@@ -18,8 +18,6 @@ from mediaserver.errors import QueueFull
 from mediaserver.inserts import Insert, InsertStore
 from mediaserver.pace import Pace
 
-GRACE_S, AWAY_S = 5.0, 60.0
-"""A slot that should have been on screen for so long and is not asked for is not watched: it waits this much longer."""
 SHARE_S = 10.0
 """Every further scene of one viewer counts as due at least this much later than the one before."""
 MARGIN_S = 3.0
@@ -111,7 +109,7 @@ class Admission:
 
     def eta_s(self, insert: Insert) -> float | None:
         """Seconds until all of the insert is ready, by the measured costs; None if it is not to be made."""
-        own = next((scene for scene in self._scenes() if scene.insert is insert), None)
+        own = self._scene_of(insert)
         if own is None:
             return None
         scenes, due_s = self._scenes(), self._due_s(own)
@@ -119,6 +117,19 @@ class Admission:
         firsts = scenes if insert.missing(insert.others) else before
         rests = [scene for scene in before if scene is own or firsts is scenes]
         return sum(map(self._first_s, firsts)) + sum(map(self._rest_s, rests))
+
+    def watchable_s(self, insert: Insert) -> float | None:
+        """Seconds until the rung that is made first is whole; 0 when it is, None if it is not to be made.
+
+        Unlike `eta_s` it hardly changes when more viewers come, since theirs are due later.
+        """
+        own = self._scene_of(insert)
+        if own is None:
+            return None
+        due_s = self._due_s(own)
+        return sum(
+            self._first_s(scene) for scene in self._scenes() if not insert.watchable and self._due_s(scene) <= due_s
+        )
 
     async def cancel(self, session: str) -> None:
         """Take the session out of the queue and stop its render; when this returns, nothing of it is at work."""
@@ -157,15 +168,15 @@ class Admission:
     def _scenes(self) -> list[Scene]:
         return [*([self._work.scene] if self._work and not self._work.scene.dropped else []), *self._waiting]
 
+    def _scene_of(self, insert: Insert) -> Scene | None:
+        return next((scene for scene in self._scenes() if scene.insert is insert), None)
+
     def _urgency(self, scene: Scene) -> tuple[bool, float]:
         return scene.insert.watchable, self._due_s(scene)
 
     def _due_s(self, scene: Scene) -> float:
-        """Return when the scene will be on screen, as far as its viewer is believed."""
-        due_s = scene.insert.due_s
-        if due_s + GRACE_S < asyncio.get_running_loop().time():
-            due_s += AWAY_S
-        return due_s if scene.insert.asked else max(due_s, scene.not_before_s)
+        """Return when the scene will be on screen; what a player has asked for is believed."""
+        return scene.insert.due_s if scene.insert.asked else max(scene.insert.due_s, scene.not_before_s)
 
     def _reconsider(self) -> None:
         """Put the render under way aside if something else must be made first."""

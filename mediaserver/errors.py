@@ -160,6 +160,18 @@ class QueueFull(ServerError):
         self.retry_s = retry_s
 
 
+class TooOften(ServerError):
+    """One address asks for more than its share (HTTP 429)."""
+
+    code = "too_often"
+    status = 429
+
+    def __init__(self, retry_s: int) -> None:
+        super().__init__("Too many sessions or photos have come from this address.")
+        self.retry_s = retry_s
+        self.hint = f"Try again in {retry_s} s; the film plays meanwhile with its own picture."
+
+
 class JobUnknown(ServerError):
     code = "job_unknown"
     status = 404

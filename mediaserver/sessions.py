@@ -276,12 +276,14 @@ class Sessions:
         self._ledger.mark_ready(insert.session, insert.chapter, insert.slot)
 
     def _slot_status(self, view: SlotView) -> dict[str, Any]:
-        left = [eta_s for insert in view.inserts if (eta_s := self.admission.eta_s(insert)) is not None]
-        eta_s = max(1, round(max(left))) if left and view.state not in ("ready", "failed") else None
+        admission, told = self.admission, view.state in ("waiting", "rendering")
+        left = [eta_s for insert in view.inserts if (eta_s := admission.eta_s(insert)) is not None]
+        first = [eta_s for insert in view.inserts if (eta_s := admission.watchable_s(insert)) is not None]
         return {
             "chapter": view.chapter,
             "slot": view.slot,
             "state": view.state,
             "progress": round(view.progress, 3),
-            "eta_s": eta_s,
+            "eta_s": max(1, round(max(left))) if left and told else None,
+            "watchable_s": round(max(first)) if first and told else None,
         }

@@ -50,9 +50,7 @@ class Settings:
         (),
         'names that viewers call the server by, besides this machine\'s own; ".film.example" is all below, "*" is any',
     )
-    trusted_proxies: tuple[str, ...] = _setting(
-        (), "addresses or networks whose X-Forwarded-For is believed in the log"
-    )
+    trusted_proxies: tuple[str, ...] = _setting((), "addresses or networks whose X-Forwarded-For is believed")
     tls_certificate: str = _setting("", "file of the TLS certificate with its chain, in PEM; without it HTTP is served")
     tls_key: str = _setting("", "file of the key to tls_certificate, in PEM")
     fast_path: bool = _setting(True, "whether published files are sent past the web framework where that is exact")
@@ -77,6 +75,9 @@ class Settings:
     )
     deadline_max_s: float = _setting(5.0, "seconds a segment never waits beyond, whatever the player says", 0, 8)
     queue_limit: int = _setting(32, "viewers that may wait for their scene at once", 1, 10_000)
+    visits_per_minute: float = _setting(
+        60.0, "sessions and photos a minute that are taken from one address; 0 sets no limit", 0, 1_000_000
+    )
     consent: Consent = field(default_factory=Consent)
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 
+from mediaserver.allowance import Allowance
 from mediaserver.consent import ConsentText
 from mediaserver.errors import BadRequest
 from mediaserver.problems import Handler
+from mediaserver.proxies import Proxies
 from mediaserver.scenes import SESSION
 from mediaserver.sessions import Session, Sessions
 from mediaserver.settings import Settings
@@ -27,6 +30,8 @@ class Viewer:
     def __init__(self, sessions: Sessions, settings: Settings) -> None:
         self._sessions, self._settings = sessions, settings
         self._consent = ConsentText.of(settings)
+        self._allowance = Allowance(settings.visits_per_minute, time.monotonic)
+        self._proxies = Proxies(settings.trusted_proxies)
         self._closing = asyncio.Event()
 
     def routes(self) -> list[web.RouteDef]:
@@ -62,6 +67,7 @@ class Viewer:
 
     async def begin(self, request: web.Request) -> web.StreamResponse:
         """Open a session for whoever agrees to the text as it is now."""
+        self._allowance.take(self._address(request))
         self._consent.require(await _json(request))
         capability, session = self._sessions.begin(self._consent)
         body = {"session": f"/s/{capability}/", **self._status(session)}
@@ -77,6 +83,7 @@ class Viewer:
     async def photo(self, request: web.Request) -> web.StreamResponse:
         """Take a photo; the answer is the verdict, not the scene."""
         session = request[SESSION]
+        self._allowance.take(self._address(request))
         with self._sessions.admission.place():
             photo = await read_photo(request, self._settings.photo_max_bytes)
             await self._sessions.take_photo(session, photo)
@@ -107,6 +114,9 @@ class Viewer:
         finally:
             for wait in waits:
                 wait.cancel()
+
+    def _address(self, request: web.Request) -> str:
+        return self._proxies.client(request.remote or "", request.headers.get("X-Forwarded-For"))
 
     def _status(self, session: Session) -> dict[str, Any]:
         return self._sessions.status(session)
