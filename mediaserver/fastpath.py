@@ -1,7 +1,7 @@
 """Published files and shared manifests, sent past the framework: one strict look at a head, one look-up, one sendfile.
 
 What this file does not understand to the last byte it leaves to the ordinary path, which answers everything and
-answers the same (docs/decisions/0010-fast-path.md). The two share `ranges.plan`, so their headers cannot differ.
+answers the same (docs/decisions/0012-fast-path.md). The two share `ranges.plan`, so their headers cannot differ.
 """
 
 from __future__ import annotations
