@@ -290,16 +290,26 @@ def length_prefixed_units(sample: bytes) -> Iterator[bytes]:
 
 
 def codecs_of(init: bytes) -> str:
-    """Return the RFC 6381 codecs parameter of an H.264 or AAC track; raises BadBoxes for another one."""
+    """Return the RFC 6381 codecs parameter of an H.264, AV1 or AAC track; raises BadBoxes for another one."""
     stsd = find(init, b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
     entry = next(boxes(init, stsd.body + 8, stsd.end))
     if entry.type == b"avc1":
         avcc = find(init, b"avcC", start=entry.body + 78, end=entry.end)
         return f"avc1.{init[avcc.body + 1 : avcc.body + 4].hex()}"
+    if entry.type == b"av01":
+        av1c = find(init, b"av1C", start=entry.body + 78, end=entry.end)
+        return _av01(init[av1c.body + 1], init[av1c.body + 2])
     if entry.type == b"mp4a":
         esds = find(init, b"esds", start=entry.body + 28, end=entry.end)
         return _mp4a(init[esds.body + 4 : esds.end])
     raise BadBoxes(f"codec {entry.type!r} is not known here")
+
+
+def _av01(profile_and_level: int, flags: int) -> str:
+    """Write profile, level, tier and depth of av1C (AV1 Codec ISO Media File Format Binding, 2.3 and 5)."""
+    profile, level = profile_and_level >> 5, profile_and_level & 0x1F
+    tier, depth = "H" if flags & 0x80 else "M", 10 if flags & 0x40 else 8
+    return f"av01.{profile}.{level:02d}{tier}.{depth:02d}"
 
 
 def _mp4a(descriptor: bytes) -> str:

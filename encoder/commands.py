@@ -9,14 +9,19 @@ from typing import Any
 
 import ffmpeg
 
-from encoder.model import Grid, Ladder, Master, Rendition, Rung, Slot
+from encoder.damage import MOST_ERRORS
+from encoder.model import Footage, Grid, Ladder, Master, Rendition, Rung, Slot, Track
 from encoder.tools import Tools
 
 COLOUR = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "color_range": "tv"}
 TAGS = {"range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
+# Curves of ITU-R BT.2100 in the words of zscale.
+TRANSFERS = {"pq": "smpte2084", "hlg": "arib-std-b67"}
 TAGGED = "setparams=" + ":".join(f"{name}={value}" for name, value in TAGS.items())
 # One encoder's settings for all of a chapter: closed groups of pictures of exactly one segment.
 CHAPTER_X264 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:ref=3:stitchable=1:sps-id=0"
+CHAPTER_PRESET = "fast"
+AV1_PRESET, AV1_PARAMS = 8, "irefresh-type=2:scd=0"
 # The insert has no B-frames, so decode and presentation times are equal, and a set of parameters of its own.
 INSERT_X264 = (
     "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=0:ref=1:weightp=0:8x8dct=1:cabac=1:"
@@ -37,32 +42,35 @@ def chunk_command(
     `frames` begins on the grid. Writes `<rendition>.mp4` per rung into `work`; without `seek` the master is decoded
     from its beginning, which is slow and does without an index.
     """
-    base = _frames(master, ladder.grid, frames, seek=seek)
+    base = _frames(master, ladder.grid, ladder.rungs[0], frames, seek=seek)
     branches = base.split() if len(ladder.rungs) > 1 else [base]
     outputs = [_rung(branches[i], rung, ladder.grid, work) for i, rung in enumerate(ladder.rungs)]
     return _whole(outputs, tools)
 
 
-def audio_command(master: Master, ladder: Ladder, work: Path, tools: Tools) -> list[str]:
-    """Return the process that writes the whole sound as `audio.mp4` into `work`."""
-    return _whole([_audio(ffmpeg.input(f"file:{master.path}").audio, ladder, work)], tools)
+def audio_command(ladder: Ladder, work: Path, tools: Tools) -> list[str]:
+    """Return the process that writes every track whole as `audio_<language>.mp4` into `work`."""
+    files = {path: ffmpeg.input(f"file:{path}") for path in dict.fromkeys(track.path for track in ladder.tracks)}
+    return _whole(
+        [_audio(files[track.path][f"a:{track.number}"], track, ladder.grid, work) for track in ladder.tracks], tools
+    )
 
 
 def mezzanine_command(master: Master, ladder: Ladder, slot: Slot, work: Path, tools: Tools) -> list[str]:
     """Return the process that writes a slot's mezzanine; it reads no more of the master than the slot's segments."""
-    grid = ladder.grid
+    grid, top = ladder.grid, ladder.rungs[0]
     touched = grid.touched_by(slot.start_s, slot.duration_s)
     frames = range(grid.frames_of(touched[0]).start, grid.frames_of(touched[-1]).stop)
-    return _whole([_mezzanine(_frames(master, grid, frames), slot, ladder.rungs[0], grid, work)], tools)
+    return _whole([_mezzanine(_frames(master, grid, top, frames), slot, top, grid, work)], tools)
 
 
-def narration_command(master: Master, slot: Slot, own: Path | None, work: Path, tools: Tools) -> list[str]:
+def narration_command(ladder: Ladder, slot: Slot, own: Path | None, work: Path, tools: Tools) -> list[str]:
     """Return the process that writes a slot's speech: of the file `own`, else the chapter's sound in the window."""
     if own:
         return _whole([_narration(ffmpeg.input(f"file:{own}").audio, slot, work)], tools)
-    return _whole(
-        [_narration(_window(_source(master, max(slot.start_s - PREROLL_S, Fraction(0))), slot), slot, work)], tools
-    )
+    main = ladder.tracks[0]
+    source = _source(main.path, max(slot.start_s - PREROLL_S, Fraction(0)))[f"a:{main.number}"]
+    return _whole([_narration(_window(source, slot), slot, work)], tools)
 
 
 def _whole(outputs: list[Any], tools: Tools) -> list[str]:
@@ -73,26 +81,50 @@ def _whole(outputs: list[Any], tools: Tools) -> list[str]:
 def _quiet() -> tuple[str, ...]:
     # Times stay those of the master after a seek, so that every chunk lies on the same grid.
     return (
-        *("-hide_banner", "-nostdin", "-v", "error", "-progress", "pipe:1", "-stats_period", "0.5"),
-        *("-copyts", "-start_at_zero"),
+        *("-hide_banner", "-nostdin", "-v", "repeat+error", "-progress", "pipe:1", "-stats_period", "0.5"),
+        *("-copyts", "-start_at_zero", "-max_error_rate", str(MOST_ERRORS)),
     )
 
 
-def _source(master: Master, start_s: Fraction) -> Any:
-    """The master from `start_s` on; what lies between the key picture before it and there is decoded and dropped."""
+def _source(file: Path, start_s: Fraction) -> Any:
+    """A file from `start_s` on; what lies between the key picture before it and there is decoded and dropped."""
     seek = {"ss": f"{float(start_s):.6f}"} if start_s else {}
-    return ffmpeg.input(f"file:{master.path}", **seek)
+    return ffmpeg.input(f"file:{file}", **seek)
 
 
-def _frames(master: Master, grid: Grid, frames: range, *, seek: bool = True) -> Any:
+def _frames(master: Master, grid: Grid, top: Rung, frames: range, *, seek: bool = True) -> Any:
     """Exactly these frames of the grid, whatever the container claims; the first one has the time 0."""
     # A picture shown for longer than others began before the chunk does.
     first = max(0, frames.start - ceil(PREROLL_S * grid.rate)) if seek else 0
-    source = _source(master, max(Fraction(0), (first - Fraction(1, 2)) / grid.rate))
-    base = source.video.filter("fps", fps=str(grid.rate), start_time=float(first / grid.rate))
+    source = _source(master.path, max(Fraction(0), (first - Fraction(1, 2)) / grid.rate))
+    base = _whole_pictures(source[f"v:{master.footage.number}"], master.footage)
+    base = base.filter("fps", fps=str(grid.rate), start_time=float(first / grid.rate))
     if frames.stop == grid.frames:
         base = base.filter("tpad", stop_mode="clone", stop=2)
-    return base.filter("trim", start_pts=frames.start, end_pts=frames.stop).filter("setpts", "PTS-STARTPTS")
+    base = base.filter("trim", start_pts=frames.start, end_pts=frames.stop).filter("setpts", "PTS-STARTPTS")
+    return _common_light(base, master.footage, top)
+
+
+def _whole_pictures(stream: Any, footage: Footage) -> Any:
+    """One picture of two fields (bwdif of ffmpeg-filters(1)); the rate stays that of the pictures."""
+    if not footage.fields:
+        return stream
+    return stream.filter("bwdif", mode="send_frame", parity=footage.fields, deint="all")
+
+
+def _common_light(stream: Any, footage: Footage, top: Rung) -> Any:
+    """Bring HDR to BT.709 at the size of the top rung: linear light, mapped tones, then the usual curve.
+
+    The white of graphics and paper (203 cd/m2, ITU-R BT.2408) becomes 1.0 before the tones are mapped.
+    """
+    if footage.transfer == "sdr":
+        return stream
+    told = {"tin": TRANSFERS[footage.transfer], "min": "bt2020nc", "pin": "bt2020"}
+    linear = {"t": "linear", "p": "bt2020", "npl": 203}
+    stream = stream.filter("zscale", w=top.width, h=top.height, filter="bicubic", **told, **linear)
+    stream = stream.filter("format", "gbrpf32le").filter("zscale", p="bt709")
+    stream = stream.filter("tonemap", "hable", desat=0)
+    return stream.filter("zscale", t="bt709", m="bt709", r="tv").filter("format", "yuv420p")
 
 
 def _scaled(stream: Any, rung: Rung) -> Any:
@@ -107,14 +139,28 @@ def _rung(stream: Any, rung: Rung, grid: Grid, work: Path) -> Any:
     return ffmpeg.output(
         _scaled(stream, rung),
         str(work / f"{rung.rendition}.mp4"),
-        **{"c:v": "libx264", "profile:v": "high", "level:v": rung.level, **COLOUR},
-        preset="fast",
+        **(_x264(rung, grid) if rung.codec == "h264" else _svt_av1(grid)),
+        **COLOUR,
         crf=rung.crf,
         maxrate=rung.maxrate_bps,
         bufsize=2 * rung.maxrate_bps,
         movflags=FRAGMENTS,
-        **{"x264-params": CHAPTER_X264.format(gop=grid.frames_per_segment)},
     )
+
+
+def _x264(rung: Rung, grid: Grid) -> dict[str, Any]:
+    return {
+        "c:v": "libx264",
+        "profile:v": "high",
+        "level:v": rung.level,
+        "preset": CHAPTER_PRESET,
+        "x264-params": CHAPTER_X264.format(gop=grid.frames_per_segment),
+    }
+
+
+def _svt_av1(grid: Grid) -> dict[str, Any]:
+    """Key frames on the grid and nowhere else, and groups of pictures that need nothing of their neighbours."""
+    return {"c:v": "libsvtav1", "preset": AV1_PRESET, "g": grid.frames_per_segment, "svtav1-params": AV1_PARAMS}
 
 
 def _mezzanine(stream: Any, slot: Slot, top: Rung, grid: Grid, work: Path) -> Any:
@@ -130,21 +176,25 @@ def _mezzanine(stream: Any, slot: Slot, top: Rung, grid: Grid, work: Path) -> An
     )
 
 
-def _audio(stream: Any, ladder: Ladder, work: Path) -> Any:
+def audio_file(track: Track) -> str:
+    return f"audio_{track.sound.language}.mp4"
+
+
+def _audio(stream: Any, track: Track, grid: Grid, work: Path) -> Any:
     """AAC that is exactly as long as the picture."""
-    assert ladder.sound is not None
-    samples = round(ladder.grid.duration_s * 48000)
+    samples = round(grid.duration_s * 48000)
     stream = stream.filter("aresample", 48000, **{"async": 1}, first_pts=0)
     stream = stream.filter("apad", whole_len=samples).filter("atrim", end_sample=samples)
-    rate = AUDIO_BPS[ladder.sound.channels]
-    return ffmpeg.output(
-        stream, str(work / "audio.mp4"), **{"c:a": "aac", "b:a": rate}, ac=ladder.sound.channels, movflags="+faststart"
-    )
+    if track.gain_db:
+        stream = stream.filter("volume", f"{track.gain_db:.2f}dB")
+    rate, channels = AUDIO_BPS[track.sound.channels], track.sound.channels
+    target = str(work / audio_file(track))
+    return ffmpeg.output(stream, target, **{"c:a": "aac", "b:a": rate}, ac=channels, movflags="+faststart")
 
 
 def _window(stream: Any, slot: Slot) -> Any:
     start, end = slot.start_s, slot.start_s + slot.duration_s
-    return stream.audio.filter("atrim", start=float(start), end=float(end)).filter("asetpts", "PTS-STARTPTS")
+    return stream.filter("atrim", start=float(start), end=float(end)).filter("asetpts", "PTS-STARTPTS")
 
 
 def _narration(stream: Any, slot: Slot, work: Path) -> Any:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from encoder import damage
 from encoder.chunk import Chunk, check_chunk
 from encoder.commands import audio_command, chunk_command, mezzanine_command, narration_command
-from encoder.errors import BadBoxes, MasterTruncated, ToolStalled, VerificationFailed
+from encoder.errors import BadBoxes, MasterTruncated, ToolFailed, ToolStalled, VerificationFailed
 from encoder.guard import Care
 from encoder.model import Ladder, Master, Slot
 from encoder.tools import Tools, run_tool
@@ -48,8 +49,8 @@ def encode_chunk(
 ) -> None:
     """Encode all rungs of a chunk into a folder of its own below `work`, and look at what has come out.
 
-    A chunk that is there is kept. Raises MasterTruncated if fewer frames come than the container claims, ToolFailed,
-    ToolStalled, ToolCancelled.
+    A chunk that is there is kept. Raises MasterTruncated if fewer frames come than the container claims, MasterDamaged
+    if too many cannot be decoded, ToolFailed, ToolStalled, ToolCancelled.
     """
     final = work / chunk.folder
     if final.is_dir():
@@ -60,12 +61,16 @@ def encode_chunk(
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         reader = ProgressReader(len(chunk.frames), on_progress)
-        _run(chunk_command(master, ladder, chunk.frames, part, tools, seek=seek), reader, care)
+        try:
+            _run(chunk_command(master, ladder, chunk.frames, part, tools, seek=seek), reader, care)
+        except ToolFailed as failure:
+            raise damage.refusal(master.path, failure) or failure from failure
         try:
             for rung in ladder.rungs:
                 check_chunk(part / f"{rung.rendition}.mp4", chunk, ladder.grid)
         except (VerificationFailed, BadBoxes):
             continue
+        damage.write(part, reader.errors)
         keep(part, final)
         return
     if reader.frames >= len(chunk.frames):
@@ -94,7 +99,7 @@ def sync(path: Path) -> None:
 def encode_sound(master: Master, ladder: Ladder, work: Path, tools: Tools, care: Care) -> None:
     """Encode the whole sound at once, if there is any; raises ToolFailed, ToolStalled, ToolCancelled."""
     if ladder.sound is not None:
-        _run(audio_command(master, ladder, work, tools), ProgressReader(1), care)
+        _run(audio_command(ladder, work, tools), ProgressReader(1), care)
 
 
 def encode_slot(
@@ -102,16 +107,16 @@ def encode_slot(
 ) -> None:
     """Make a slot's mezzanine and narration; raises ToolFailed, ToolStalled, ToolCancelled."""
     _run(mezzanine_command(master, ladder, slot, work, tools), ProgressReader(1), care)
-    _run(narration_command(master, slot, own, work, tools), ProgressReader(1), care)
+    _run(narration_command(ladder, slot, own, work, tools), ProgressReader(1), care)
 
 
 def _run(command: Sequence[str], reader: ProgressReader, care: Care) -> None:
     """Run ffmpeg; one that hangs is killed and gets one more try."""
     care = replace(care, stall_s=care.stall_s or STALL_S)
     try:
-        run_tool(command, on_line=reader.line, care=care)
+        run_tool(command, on_line=reader.line, care=care, on_complaints=reader.complaints)
     except ToolStalled:
-        run_tool(command, on_line=reader.line, care=care)
+        run_tool(command, on_line=reader.line, care=care, on_complaints=reader.complaints)
 
 
 class ProgressReader:
@@ -119,8 +124,11 @@ class ProgressReader:
 
     def __init__(self, of_frames: int, on_progress: Listener = lambda _: None) -> None:
         self._of_frames, self._on_progress = of_frames, on_progress
-        self.frames = 0
+        self.frames = self.errors = 0
         self._block: dict[str, str] = {}
+
+    def complaints(self, text: str) -> None:
+        self.errors = damage.decode_errors(text)
 
     def line(self, line: str) -> None:
         key, _, value = line.partition("=")

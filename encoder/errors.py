@@ -77,6 +77,30 @@ class MasterTruncated(EncoderError):
         super().__init__(f"{path.name!r} ends too early: {reason}")
 
 
+class MasterForbidden(EncoderError):
+    code = "master_forbidden"
+    hint = "Give the user that runs this server the right to read the file, then `mediaserver retry`."
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path.name!r} may not be read.")
+
+
+class MasterDamaged(EncoderError):
+    code = "master_damaged"
+    hint = "The file is damaged in the middle: copy it again, or export it again."
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"Too much of {path.name!r} cannot be decoded: {reason}")
+
+
+class CodecUnsupported(EncoderError):
+    code = "codec_unsupported"
+    hint = "Export the master as ProRes, DNxHR, H.264 or another codec that ffmpeg knows."
+
+    def __init__(self, path: Path, part: str) -> None:
+        super().__init__(f"The codec of {path.name!r} is not known here: {part} cannot be decoded.")
+
+
 class MasterChanged(EncoderError):
     code = "master_changed"
     hint = "Nothing was published of it. Let the new file lie in raw/: it is a job of its own."
@@ -99,6 +123,14 @@ class PictureTooSmall(EncoderError):
 
     def __init__(self, width: int, height: int) -> None:
         super().__init__(f"The picture of {width} x {height} pixels is too small to stream.")
+
+
+class PictureTooLarge(EncoderError):
+    code = "picture_too_large"
+    hint = "Export the master with at most 16384 pixels in width and height."
+
+    def __init__(self, width: int, height: int) -> None:
+        super().__init__(f"The picture of {width} x {height} pixels is too large to decode.")
 
 
 class StillGrowing(EncoderError):

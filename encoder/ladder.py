@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
-from encoder.model import Grid, Ladder, Master, Rung
+from encoder.model import Choices, Grid, Ladder, Master, Rung
 
 # Name, height, CRF and peak rate. Lower rungs are seen enlarged, so they get a lower CRF.
 STEPS = (
@@ -12,6 +13,8 @@ STEPS = (
     ("720p", 720, 21, 5_000_000),
     ("432p", 432, 20, 2_500_000),
 )
+AV1_CRF_ABOVE = 12
+PLAIN = Choices()
 # Level, macroblocks per second, macroblocks per frame (ITU-T H.264, table A-1).
 LEVELS = (
     ("3.0", 40_500, 1_620),
@@ -25,18 +28,25 @@ LEVELS = (
 )
 
 
-def ladder_for(master: Master) -> Ladder:
+def ladder_for(master: Master, choices: Choices = PLAIN) -> Ladder:
     """Return the rungs that are not larger than the master; a master below them all is its own single rung."""
     fitting = [step for step in STEPS if step[1] <= master.height]
     if not fitting:
         fitting = [(f"{_even(master.height)}p", master.height, 20, 2_500_000)]
     rungs = tuple(_rung(master, *step) for step in fitting)
-    return Ladder(Grid.near(master.rate, master.frames), rungs, master.sound)
+    if choices.av1:
+        rungs += tuple(as_av1(rung) for rung in rungs)
+    return Ladder(Grid.near(master.rate, master.frames), rungs, master.tracks)
 
 
 def _rung(master: Master, name: str, height: int, crf: int, maxrate_bps: int) -> Rung:
     width, height = _even(master.width * height / master.height), _even(height)
     return Rung(name, width, height, crf, maxrate_bps, level_for(width, height, master.rate))
+
+
+def as_av1(rung: Rung) -> Rung:
+    """Return the same picture in AV1: CRF and peak that look as good (measured, benchmarks/RESULTS.md)."""
+    return replace(rung, codec="av1", crf=rung.crf + AV1_CRF_ABOVE, maxrate_bps=rung.maxrate_bps * 6 // 10)
 
 
 def _even(length: float) -> int:

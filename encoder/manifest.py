@@ -32,28 +32,36 @@ def dash(p: Presentation, *, personal: bool = False) -> str:
         f' mediaPresentationDuration="{duration}" minBufferTime="PT{_decimal(segment_s)}S">',
         f" <ProgramInformation><Title>{escape(p.title)}</Title></ProgramInformation>",
         f' <Period id="0" start="PT0S" duration="{duration}">',
-        *_video_set(p, personal),
+        *_video_set(p, 0, p.videos, personal),
         *(line for number, audio in enumerate(p.audios, start=1) for line in _audio_set(p, number, audio, personal)),
+        *(line for number, videos in _other_sets(p, personal) for line in _video_set(p, number, videos, personal)),
         " </Period>",
         "</MPD>",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _video_set(p: Presentation, personal: bool) -> Iterator[str]:
-    largest = p.videos[0].picture
+def _other_sets(p: Presentation, personal: bool) -> Iterator[tuple[int, tuple[Rendition, ...]]]:
+    """Number the sets of other codecs after all else; inserts are H.264 alone, so a session has no other set."""
+    return iter(()) if personal else enumerate(p.video_sets[1:], start=1 + len(p.audios))
+
+
+def _video_set(p: Presentation, number: int, videos: tuple[Rendition, ...], personal: bool) -> Iterator[str]:
+    """One codec; a client that can choose takes the later one, which needs fewer bytes."""
+    largest = videos[0].picture
     assert largest is not None
     alignment = (
         'segmentAlignment="true" startWithSAP="1"'
         if personal
         else 'segmentAlignment="true" subsegmentAlignment="true" subsegmentStartsWithSAP="1"'
     )
+    priority = "" if videos == p.videos else ' selectionPriority="2"'
     yield (
-        f'  <AdaptationSet id="0" contentType="video" mimeType="video/mp4" {alignment}'
-        f' maxWidth="{largest.width}" maxHeight="{largest.height}" maxFrameRate="{_rate(largest.rate)}">'
+        f'  <AdaptationSet id="{number}" contentType="video" mimeType="video/mp4" {alignment}'
+        f' maxWidth="{largest.width}" maxHeight="{largest.height}" maxFrameRate="{_rate(largest.rate)}"{priority}>'
     )
     yield '   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="main"/>'
-    for video in p.videos:
+    for video in videos:
         assert video.picture is not None
         picture = video.picture
         yield (
@@ -115,8 +123,9 @@ def hls_multivariant(p: Presentation, *, personal: bool = False) -> str:
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
     for number, audio in enumerate(p.audios):
         lines.append(_media_tag(p, audio, first=number == 0, personal=personal))
-    for video in p.videos:
-        lines += [_variant_tag(p, video), f"{quote(p.version)}/{video.id}.m3u8"]
+    for videos in p.video_sets[:1] if personal else p.video_sets:
+        for video in videos:
+            lines += [_variant_tag(p, video, personal), f"{quote(p.version)}/{video.id}.m3u8"]
     return "\n".join(lines) + "\n"
 
 
@@ -130,14 +139,25 @@ def _media_tag(p: Presentation, audio: Rendition, *, first: bool, personal: bool
     )
 
 
-def _variant_tag(p: Presentation, video: Rendition) -> str:
+def _score(p: Presentation, video: Rendition) -> str:
+    """A larger picture is better, and of two equal ones the one in fewer bytes (RFC 8216bis, 4.4.6.2)."""
+    if len(p.video_sets) == 1:
+        return ""
+    assert video.picture is not None
+    heights = sorted({r.picture.height for videos in p.video_sets for r in videos if r.picture})
+    rank = 2 * heights.index(video.picture.height) + (1 if video in p.videos else 2)
+    return f"SCORE={rank}.0,"
+
+
+def _variant_tag(p: Presentation, video: Rendition, personal: bool) -> str:
     assert video.picture is not None
     picture, audios = video.picture, p.audios
     peak = video.bandwidth_bps + max((a.bandwidth_bps for a in audios), default=0)
     average = video.average_bandwidth_bps + max((a.average_bandwidth_bps for a in audios), default=0)
     codecs = ",".join([video.codecs, *sorted({a.codecs for a in audios})])
     return (
-        f'#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS="{codecs}",'
+        f"#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},{'' if personal else _score(p, video)}"
+        f'CODECS="{codecs}",'
         f"RESOLUTION={picture.width}x{picture.height},FRAME-RATE={float(picture.rate):.3f}"
         + (',AUDIO="audio"' if audios else "")
         + ",CLOSED-CAPTIONS=NONE"

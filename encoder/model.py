@@ -5,57 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor
 from pathlib import Path
 from typing import Any, Literal
 
-from encoder.errors import BadPresentation, SlotOutsideChapter
+from encoder.errors import BadPresentation
+from encoder.grid import Grid as Grid  # noqa: PLC0414 - a word of the model, too
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Segments of the same whole number of frames; the last one may be shorter.
-
-    Times are exact: `rate` is frames per second as a Fraction (30000/1001 stays itself).
-    """
-
-    rate: Fraction
-    frames_per_segment: int
-    frames: int
-
-    @classmethod
-    def near(cls, rate: Fraction, frames: int, segment_s: Fraction = Fraction(2)) -> Grid:
-        """Return the grid whose segments come nearest to `segment_s` seconds."""
-        return cls(rate, max(1, round(rate * segment_s)), frames)
-
-    @property
-    def segments(self) -> int:
-        return -(-self.frames // self.frames_per_segment)
-
-    @property
-    def duration_s(self) -> Fraction:
-        return self.frames / self.rate
-
-    def frames_of(self, segment: int) -> range:
-        first = segment * self.frames_per_segment
-        return range(first, min(first + self.frames_per_segment, self.frames))
-
-    def touched_by(self, start_s: Fraction, duration_s: Fraction) -> range:
-        """Return the numbers of all segments that share a frame with [start_s, start_s + duration_s).
-
-        Raises SlotOutsideChapter if the window does not lie inside the chapter.
-        """
-        frames = self.frames_within(start_s, duration_s)
-        return range(frames.start // self.frames_per_segment, -(-frames.stop // self.frames_per_segment))
-
-    def frames_within(self, start_s: Fraction, duration_s: Fraction) -> range:
-        """Return the frames that the window touches; raises SlotOutsideChapter."""
-        first, end = start_s * self.rate, (start_s + duration_s) * self.rate
-        if not 0 <= first < end <= self.frames:
-            raise SlotOutsideChapter(start_s, duration_s, self.duration_s)
-        return range(floor(first), ceil(end))
+Codec = Literal["h264", "av1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +25,71 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
+class Track:
+    """Where a sound comes from: the `number`-th audio stream of a file, to be changed by `gain_db`."""
+
+    path: Path
+    number: int
+    sound: Sound
+    gain_db: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """What the pictures of a master need before they can be scaled.
+
+    `number` counts the file's video streams; `fields` says which field comes first if a picture is two of them;
+    `transfer` is the light's curve: ITU-R BT.2100's "pq" and "hlg" are more than a common screen shows.
+    """
+
+    number: int = 0
+    fields: Literal["", "tff", "bff"] = ""
+    transfer: Literal["sdr", "pq", "hlg"] = "sdr"
+
+
+@dataclass(frozen=True, slots=True)
 class Master:
-    """What ffprobe says of an editor's file, checked. Sizes are of the displayed picture, in square pixels."""
+    """What ffprobe says of an editor's file, checked. Sizes are of the displayed picture, in square pixels.
+
+    `rate` and `frames` are those that the chapter gets; `notes` tells the editor in sentences what is made different.
+    """
 
     path: Path
     width: int
     height: int
     rate: Fraction
     frames: int
-    sound: Sound | None
+    tracks: tuple[Track, ...]
     bytes: int
+    footage: Footage = Footage()
+    notes: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> Fraction:
         return self.frames / self.rate
 
+    @property
+    def sound(self) -> Sound | None:
+        """The main sound."""
+        return self.tracks[0].sound if self.tracks else None
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What an installation wants of every ladder.
+
+    `ladder` is "title" (each rung's quality chosen for this film) or "film" (the fixed 8, 5 and 2.5 Mb/s); `loudness`
+    brings every sound to EBU R128.
+    """
+
+    ladder: Literal["title", "film"] = "title"
+    av1: bool = True
+    loudness: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One picture size of the ladder; rates in bits per second."""
+    """One picture size of the ladder in one codec; rates in bits per second. `level` is H.264's."""
 
     name: str
     width: int
@@ -94,19 +97,24 @@ class Rung:
     crf: int
     maxrate_bps: int
     level: str
+    codec: Codec = "h264"
 
     @property
     def rendition(self) -> str:
-        return f"video_{self.name}_h264"
+        return f"video_{self.name}_{self.codec}"
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """The rungs, largest first, on one grid, with the one sound that goes beside them."""
+    """The rungs, codec by codec, largest first, on one grid, with the sounds beside them, the main one first."""
 
     grid: Grid
     rungs: tuple[Rung, ...]
-    sound: Sound | None
+    tracks: tuple[Track, ...]
+
+    @property
+    def sound(self) -> Sound | None:
+        return self.tracks[0].sound if self.tracks else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +226,10 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """All renditions of one chapter version: everything the server needs to know of it."""
+    """All renditions of one chapter version: everything the server needs to know of it.
+
+    `notes` tells the editor in sentences what is not as in the master.
+    """
 
     chapter: str
     version: str
@@ -226,11 +237,18 @@ class Presentation:
     grid: Grid
     renditions: tuple[Rendition, ...]
     slots: tuple[Slot, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def videos(self) -> tuple[Rendition, ...]:
-        """Video renditions, largest picture first."""
-        return tuple(r for r in self.renditions if r.picture)
+        """The video renditions that every client plays and inserts fit into, largest picture first."""
+        return tuple(r for r in self.renditions if r.picture and r.codecs.startswith("avc1."))
+
+    @property
+    def video_sets(self) -> tuple[tuple[Rendition, ...], ...]:
+        """All video renditions codec by codec: `videos`, then those that some clients prefer."""
+        av1 = tuple(r for r in self.renditions if r.picture and r.codecs.startswith("av01."))
+        return (self.videos, av1) if av1 else (self.videos,)
 
     @property
     def audios(self) -> tuple[Rendition, ...]:
@@ -297,6 +315,7 @@ def _presentation_to(p: Presentation) -> Json:
         "grid": {"rate": str(p.grid.rate), "frames_per_segment": p.grid.frames_per_segment, "frames": p.grid.frames},
         "renditions": [_rendition_to(r) for r in p.renditions],
         "slots": [_slot_to(s) for s in p.slots],
+        "notes": list(p.notes),
     }
 
 
@@ -309,6 +328,7 @@ def _presentation_from(d: Json) -> Presentation:
         grid=Grid(Fraction(grid["rate"]), int(grid["frames_per_segment"]), int(grid["frames"])),
         renditions=tuple(_rendition_from(r) for r in d["renditions"]),
         slots=tuple(_slot_from(s) for s in d["slots"]),
+        notes=tuple(d.get("notes", ())),
     )
 
 

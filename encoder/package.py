@@ -20,20 +20,23 @@ PEAK_FLOOR = Fraction(3, 10)
 
 
 def package_video(encoded: Path, folder: Path, rung: Rung, grid: Grid, tools: Tools) -> Rendition:
-    """Package one rung and write the reserved parameter sets into its init; raises ToolFailed, BadBoxes."""
+    """Package one rung; H.264 gets the reserved parameter sets into its init. Raises ToolFailed, BadBoxes."""
     target = folder / f"{rung.rendition}.mp4"
     run_tool(package_command(encoded, "video", target, grid, tools))
     layout = read_layout(target)
+    picture = Picture(rung.width, rung.height, grid.rate)
+    if rung.codec != "h264":
+        return replace(_rendition(target, "video/mp4", layout, _peak_bps(layout)), picture=picture)
     peak_bps = max(_peak_bps(layout), int(rung.maxrate_bps * PEAK_FLOOR))
     insert = _insert_format(rung, grid, peak_bps, tools)
     _rewrite_init(target, layout, insert)
     rendition = _rendition(target, "video/mp4", read_layout(target), peak_bps)
-    return replace(rendition, picture=Picture(rung.width, rung.height, grid.rate), insert=insert)
+    return replace(rendition, picture=picture, insert=insert)
 
 
 def package_audio(encoded: Path, folder: Path, sound: Sound, grid: Grid, tools: Tools) -> Rendition:
-    """Package the sound; raises ToolFailed, BadBoxes."""
-    target = folder / f"audio_{sound.language}.mp4"
+    """Package one sound under its own name; raises ToolFailed, BadBoxes."""
+    target = folder / encoded.name
     run_tool(package_command(encoded, "audio", target, grid, tools))
     layout = read_layout(target)
     return replace(_rendition(target, "audio/mp4", layout, _peak_bps(layout)), sound=sound)

@@ -3,43 +3,104 @@
 from __future__ import annotations
 
 import json
-import re
 from fractions import Fraction
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from encoder.errors import MasterMissing, MasterTruncated, MasterUnreadable, NoPicture, PictureTooSmall, ToolFailed
-from encoder.model import Master, Sound
+from encoder.errors import (
+    CodecUnsupported,
+    MasterForbidden,
+    MasterMissing,
+    MasterTruncated,
+    MasterUnreadable,
+    NoPicture,
+    PictureTooLarge,
+    PictureTooSmall,
+    ToolFailed,
+)
+from encoder.languages import UNKNOWN, shortened
+from encoder.model import Footage, Master, Sound, Track
+from encoder.timing import Timing, timing_of
 from encoder.tools import Tools, run_tool
 
-SMALLEST = 64
+SMALLEST, LARGEST = 64, 16384
 FIRST_BOXES = (b"ftyp", b"wide", b"mdat", b"free", b"skip", b"pnot")
-LANGUAGES = {"eng": "en", "fra": "fr", "fre": "fr", "ara": "ar", "deu": "de", "ger": "de", "spa": "es", "ita": "it"}
+MOST_TRACKS = 16
+# At its end a picture stands for longer than this only in a file whose clock is wrong.
+LONGEST_STILL_S = 60
+FIELDS: dict[str, Literal["tff", "bff"]] = {"tt": "tff", "tb": "tff", "bb": "bff", "bt": "bff"}
+TRANSFERS: dict[str, Literal["pq", "hlg"]] = {"smpte2084": "pq", "arib-std-b67": "hlg"}
 
 
 def probe(path: Path, tools: Tools) -> Master:
-    """Look at a master; raises MasterMissing, MasterUnreadable, MasterTruncated, NoPicture, PictureTooSmall."""
-    if not path.is_file():
-        raise MasterMissing(path)
-    try:
-        said = run_tool(command(path, tools), timeout_s=120)
-    except ToolFailed as failure:
-        raise _refusal(path, failure) from failure
-    answer = json.loads(said)
+    """Look at a master; raises MasterMissing, MasterForbidden, MasterUnreadable, MasterTruncated, CodecUnsupported,
+    NoPicture, PictureTooSmall, PictureTooLarge.
+    """
+    _check_open(path)
+    answer = _ask(path, tools)
     master = master_of(path, answer, path.stat().st_size)
     _check_end(path, answer, tools)
+    _check_first_picture(master, tools)
     return master
 
 
+def probe_tracks(path: Path, tools: Tools) -> tuple[Track, ...]:
+    """Return the sounds of any file; raises what `probe` raises of files that are none."""
+    _check_open(path)
+    return _tracks(path, _ask(path, tools).get("streams", []))
+
+
+def _check_open(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            return
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise MasterMissing(path) from error
+    except OSError as error:
+        raise MasterForbidden(path) from error
+
+
+def _ask(path: Path, tools: Tools) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads(run_tool(command(path, tools), timeout_s=120))
+    except ToolFailed as failure:
+        raise _refusal(path, failure) from failure
+    return answer
+
+
 def _check_end(path: Path, said: dict[str, Any], tools: Tools) -> None:
-    """Find out in milliseconds what would else fail after a long encode: an index in front, and pictures cut off."""
+    """Find out in milliseconds what would else fail after a long encode: pictures cut off, and a clock that lies."""
     video = next(s for s in said["streams"] if _is_picture(s))
-    if int(video.get("nb_frames", 0)) < 1:
+    end_s = timing_of(video, said.get("format", {})).end_s
+    if end_s is None:
         return
-    last_s = float(video.get("start_time", 0)) + float(video.get("duration", 0)) - 1
-    ask = ("-v", "quiet", "-select_streams", f"{video['index']}", "-show_entries", "packet=size", "-of", "csv=p=0")
-    if not run_tool((str(tools.ffprobe), *ask, "-read_intervals", f"{max(0, last_s):.3f}%", "-i", f"file:{path}")):
-        raise MasterTruncated(path, "its last second is missing.")
+    ask = ("-v", "quiet", "-select_streams", f"{video['index']}", "-show_entries", "packet=pts_time", "-of", "csv=p=0")
+    last = f"{float(max(Fraction(0), end_s - 1)):.3f}%"
+    words = (str(tools.ffprobe), *ask, "-read_intervals", last, "-i", f"file:{path}")
+    try:
+        times = [float(word) for word in run_tool(words).decode().replace(",", "\n").split() if word != "N/A"]
+    except ToolFailed:
+        times = []
+    if not times:
+        raise MasterTruncated(path, f"it claims to be {float(end_s):.1f} s long, but its last second is missing.")
+    for before_s, after_s in pairwise((*sorted(times), float(end_s))):
+        if after_s - before_s > LONGEST_STILL_S:
+            gap = f"between {before_s:.1f} s and {after_s:.1f} s there is no picture."
+            raise MasterTruncated(path, f"it claims to be {float(end_s):.1f} s long, but {gap}")
+
+
+def _check_first_picture(master: Master, tools: Tools) -> None:
+    """Decode one picture, so that a codec that nobody here knows is refused and does not fail."""
+    source = ("-i", f"file:{master.path}", "-map", f"0:v:{master.footage.number}")
+    words = (str(tools.ffmpeg), "-hide_banner", "-nostdin", "-v", "error", *source, "-frames:v", "1", "-f", "null", "-")
+    try:
+        run_tool(words, timeout_s=120)
+    except ToolFailed as failure:
+        if "ecoder" in failure.stderr_tail and "not found" in failure.stderr_tail:
+            raise CodecUnsupported(master.path, "its pictures") from failure
+        raise MasterUnreadable(master.path, "none of its pictures can be decoded.") from failure
 
 
 def command(path: Path, tools: Tools) -> tuple[str, ...]:
@@ -63,18 +124,33 @@ def _refusal(path: Path, failure: ToolFailed) -> MasterUnreadable | MasterTrunca
 
 
 def master_of(path: Path, said: dict[str, Any], size: int) -> Master:
-    """Read ffprobe's answer; pure. Raises NoPicture, PictureTooSmall, MasterUnreadable, MasterTruncated."""
+    """Read ffprobe's answer; pure. Raises what `probe` raises of what can be read."""
     streams = said.get("streams", [])
     video = next((s for s in streams if _is_picture(s)), None)
     if video is None:
         if any(s.get("codec_type") == "audio" for s in streams):
             raise NoPicture(path)
         raise MasterUnreadable(path, "no video or audio track in it.")
+    if not _is_known(video):
+        raise CodecUnsupported(path, f"its pictures ({video['codec_tag_string']})")
     width, height = _displayed_size(video)
     if width < SMALLEST or height < SMALLEST:
         raise PictureTooSmall(width, height)
-    rate = _rate(path, video)
-    return Master(path, width, height, rate, _frames(path, video, said, rate), _sound(streams), size)
+    if max(width, height) > LARGEST:
+        raise PictureTooLarge(width, height)
+    timing, tracks = timing_of(video, said.get("format", {})), _tracks(path, streams)
+    footage = _footage(streams, video)
+    notes = (*timing.notes, *_picture_notes(footage), *_track_notes(streams, tracks))
+    rate, frames = _planned(path, timing)
+    return Master(path, width, height, rate, frames, tracks, size, footage, notes)
+
+
+def _planned(path: Path, timing: Timing) -> tuple[Fraction, int]:
+    if timing.rate is None:
+        raise MasterUnreadable(path, "its frame rate is unknown.")
+    if timing.frames is None or timing.frames < 1:
+        raise MasterTruncated(path, "no duration can be found.")
+    return timing.rate, timing.frames
 
 
 def _is_picture(stream: dict[str, Any]) -> bool:
@@ -82,44 +158,47 @@ def _is_picture(stream: dict[str, Any]) -> bool:
     return stream.get("codec_type") == "video" and not stream.get("disposition", {}).get("attached_pic")
 
 
+def _is_known(stream: dict[str, Any]) -> bool:
+    """ffprobe leaves the name out where it has only the container's tag."""
+    return "codec_name" in stream or "codec_tag_string" not in stream
+
+
 def _displayed_size(video: dict[str, Any]) -> tuple[int, int]:
     """Apply pixel aspect and rotation, since the ladder is about what is seen."""
     width, height = int(video.get("width", 0)), int(video.get("height", 0))
     aspect = str(video.get("sample_aspect_ratio", "1:1")).split(":")
     if len(aspect) == 2 and all(part.isdigit() and int(part) for part in aspect):
-        width = round(width * Fraction(int(aspect[0]), int(aspect[1])))
+        width = ceil(width * Fraction(int(aspect[0]), int(aspect[1])) - Fraction(1, 2))
     rotation = next((int(d["rotation"]) for d in video.get("side_data_list", []) if "rotation" in d), 0)
     return (height, width) if rotation % 180 else (width, height)
 
 
-def _rate(path: Path, video: dict[str, Any]) -> Fraction:
-    for name in ("avg_frame_rate", "r_frame_rate"):
-        numerator, _, denominator = str(video.get(name, "0/0")).partition("/")
-        if numerator.isdigit() and denominator.isdigit() and int(numerator) and int(denominator):
-            return Fraction(int(numerator), int(denominator))
-    raise MasterUnreadable(path, "its frame rate is unknown.")
+def _footage(streams: list[dict[str, Any]], video: dict[str, Any]) -> Footage:
+    number = [s for s in streams if s.get("codec_type") == "video"].index(video)
+    transfer = TRANSFERS.get(str(video.get("color_transfer")), "sdr")
+    return Footage(number, FIELDS.get(str(video.get("field_order")), ""), transfer)  # type: ignore[arg-type]
 
 
-def _frames(path: Path, video: dict[str, Any], said: dict[str, Any], rate: Fraction) -> int:
-    if (counted := int(video.get("nb_frames", 0))) > 0:
-        return counted
-    container = said.get("format", {}).get("duration")
-    seconds = Fraction(str(video.get("duration") or _tagged_duration(video) or container or 0))
-    if (frames := round(seconds * rate)) < 1:
-        raise MasterTruncated(path, "no duration can be found.")
-    return frames
+def _picture_notes(footage: Footage) -> tuple[str, ...]:
+    fields = ("The picture is interlaced; whole pictures are made of its fields.",) if footage.fields else ()
+    wide = {"pq": "HDR10", "hlg": "HLG"}.get(footage.transfer)
+    return (*fields, f"The picture is {wide}; it is tone-mapped for common screens.") if wide else fields
 
 
-def _tagged_duration(video: dict[str, Any]) -> str | None:
-    """Matroska tells in a tag how long each track is; the whole file is as long as its longest one."""
-    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", str(video.get("tags", {}).get("DURATION", "")))
-    return str(int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3])) if tag else None
+def _tracks(path: Path, streams: list[dict[str, Any]]) -> tuple[Track, ...]:
+    """Return the first audio stream of each language, which is downmixed to two channels at most."""
+    tracks: dict[str, Track] = {}
+    heard = [s for s in streams if s.get("codec_type") == "audio"]
+    for number, audio in enumerate(heard):
+        if not int(audio.get("channels", 0)) or not _is_known(audio):
+            continue
+        language = shortened(str(audio.get("tags", {}).get("language", UNKNOWN))) or UNKNOWN
+        tracks.setdefault(language, Track(path, number, Sound(min(2, int(audio["channels"])), 48000, language)))
+    return tuple(tracks.values())[:MOST_TRACKS]
 
 
-def _sound(streams: list[dict[str, Any]]) -> Sound | None:
-    audio = next((s for s in streams if s.get("codec_type") == "audio" and int(s.get("channels", 0))), None)
-    if audio is None:
-        return None
-    tag = str(audio.get("tags", {}).get("language", "und"))
-    language = LANGUAGES.get(tag, tag if re.fullmatch("[a-z]{2,3}", tag) else "und")
-    return Sound(min(2, int(audio["channels"])), 48000, language)
+def _track_notes(streams: list[dict[str, Any]], tracks: tuple[Track, ...]) -> tuple[str, ...]:
+    heard = sum(s.get("codec_type") == "audio" for s in streams)
+    if heard <= len(tracks):
+        return ()
+    return (f"It has {heard} sound tracks; the first of each language is taken, {len(tracks)} in all.",)

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from encoder.errors import BadSidecar, SlotOutsideChapter
+from encoder.languages import shortened
 from encoder.model import Grid, Placement, Slot
 
 KEYS = frozenset({"title", "language", "slot"})
-# BCP 47, as far as languages, scripts and regions go.
-LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{5,8})*")
 SLOT_KEYS = frozenset({"id", "start", "duration", "speaker_consent", "face", "mask", "compose", "grain"})
 
 
@@ -23,12 +22,16 @@ MOST_GRAIN = 32
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """What the editor says of a chapter; `narrations` maps slot ids to files (else the chapter's own sound)."""
+    """What the editor says of a chapter; `narrations` maps slot ids to files (else the chapter's own sound).
+
+    `sounds` maps languages to files beside the master.
+    """
 
     title: str
     language: str | None = None
     slots: tuple[Slot, ...] = ()
     narrations: tuple[tuple[str, Path], ...] = ()
+    sounds: tuple[tuple[str, Path], ...] = ()
 
     def narration(self, slot: Slot) -> Path | None:
         return dict(self.narrations).get(slot.id)
@@ -41,23 +44,40 @@ def sidecar_path(master: Path) -> Path:
 def read_sidecar(master: Path, grid: Grid) -> Sidecar:
     """Read and check what lies beside `master`; raises BadSidecar."""
     path = sidecar_path(master)
+    sounds = beside(master, ".wav")
     if not path.is_file():
-        return Sidecar(title=master.stem)
+        return Sidecar(title=master.stem, sounds=sounds)
     try:
         said = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSidecar(path, f"{error}.") from error
     slots = parse_slots(path, said, grid)
     language = said.get("language")
-    if language is not None and not (isinstance(language, str) and LANGUAGE.fullmatch(language)):
+    if language is not None and (not isinstance(language, str) or shortened(language) is None):
         raise BadSidecar(path, f"the language {language!r} is no tag such as en, fr or pt-BR.")
-    beside = ((s.id, master.with_name(f"{master.stem}.slot.{s.id}.wav")) for s in slots)
+    narrations = ((s.id, master.with_name(f"{master.stem}.slot.{s.id}.wav")) for s in slots)
     return Sidecar(
         title=str(said.get("title", master.stem)),
-        language=language,
+        language=None if language is None else shortened(language),
         slots=slots,
-        narrations=tuple((slot_id, file) for slot_id, file in beside if file.is_file()),
+        narrations=tuple((slot_id, file) for slot_id, file in narrations if file.is_file()),
+        sounds=sounds,
     )
+
+
+def beside(master: Path, *suffixes: str) -> tuple[tuple[str, Path], ...]:
+    """Return the files `<stem>.<language><suffix>` by language, in its order; raises BadSidecar if two are of one."""
+    found: dict[str, Path] = {}
+    for file in sorted(master.parent.iterdir()):
+        stem, _, tag = file.stem.rpartition(".")
+        if stem != master.stem or file.suffix.lower() not in suffixes or not file.is_file():
+            continue
+        if (language := shortened(tag)) is None:
+            continue
+        if language in found:
+            raise BadSidecar(file, f"{found[language].name!r} is in the same language.")
+        found[language] = file
+    return tuple(sorted(found.items()))
 
 
 def parse_slots(path: Path, said: dict[str, Any], grid: Grid) -> tuple[Slot, ...]:

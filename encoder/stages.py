@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from encoder import encoding, package, publish
+from encoder import damage, encoding, package, publish
 from encoder.chapter import chapter_id, check_alone
 from encoder.chunk import CHUNK_S, Chunk, chunks_of, join
+from encoder.commands import audio_file
 from encoder.encoding import Listener, Progress
 from encoder.errors import (
     BadSidecar,
@@ -21,14 +22,15 @@ from encoder.errors import (
     VerificationFailed,
 )
 from encoder.guard import Care
-from encoder.ladder import ladder_for
-from encoder.model import Ladder, Master, Presentation, Slot
+from encoder.ladder import PLAIN, ladder_for
+from encoder.model import Choices, Ladder, Master, Presentation, Slot
 from encoder.probe import probe
 from encoder.sidecar import Sidecar, read_sidecar, sidecar_path
+from encoder.soundtracks import tracks_of
 from encoder.tools import Tools
 
 # Part of every version's name: change it when the same master would give other files.
-RECIPE = "2"
+RECIPE = "3"
 WORK = "work"
 BLOCK_BYTES = 4 * 1024 * 1024
 ANY = Care()
@@ -55,7 +57,13 @@ class Plan:
         return self.folder(media) / WORK
 
 
-def plan(path: Path, tools: Tools, cancelled: Callable[[], bool] | None = None, chunk_s: Fraction = CHUNK_S) -> Plan:
+def plan(
+    path: Path,
+    tools: Tools,
+    cancelled: Callable[[], bool] | None = None,
+    chunk_s: Fraction = CHUNK_S,
+    choices: Choices = PLAIN,
+) -> Plan:
     """Probe a master and what lies beside it, and decide; reads the whole file for its version's name.
 
     Raises BadChapterName, ReservedChapterName, SameChapterTwice, BadSidecar, ToolCancelled and what `probe` raises.
@@ -65,28 +73,22 @@ def plan(path: Path, tools: Tools, cancelled: Callable[[], bool] | None = None, 
         raise MasterMissing(path)
     check_alone(path, path.parent.iterdir())
     master = probe(path, tools)
-    ladder = ladder_for(master)
+    ladder = ladder_for(master, choices)
     sidecar = read_sidecar(path, ladder.grid)
-    ladder = _in_language(ladder, sidecar.language)
+    ladder = replace(ladder, tracks=tracks_of(master, sidecar, tools))
     slots = tuple((slot, sidecar.narration(slot)) for slot in sidecar.slots)
     for slot, narration in slots:
         if narration is None and ladder.sound is None:
             raise BadSidecar(sidecar_path(path), f"slot {slot.id!r} has no speech: the master is silent.")
-    version, chunks = _version(path, sidecar, cancelled), chunks_of(ladder.grid, chunk_s)
+    version, chunks = _version(path, sidecar, choices, cancelled), chunks_of(ladder.grid, chunk_s)
     return Plan(chapter, version, sidecar.title, master, ladder, slots, chunks)
 
 
-def _in_language(ladder: Ladder, language: str | None) -> Ladder:
-    if language is None or ladder.sound is None:
-        return ladder
-    return replace(ladder, sound=replace(ladder.sound, language=language))
-
-
-def _version(path: Path, sidecar: Sidecar, cancelled: Callable[[], bool] | None) -> str:
-    """Name a version by its content, so that the same content is the same version."""
+def _version(path: Path, sidecar: Sidecar, choices: Choices, cancelled: Callable[[], bool] | None) -> str:
+    """Name a version by its content and by what is wanted of it, so that the same content is the same version."""
     masks = [path.with_name(slot.mask) for slot in sidecar.slots if slot.mask]
-    beside = [sidecar_path(path), *(file for _, file in sidecar.narrations), *masks]
-    whole = hashlib.sha256(RECIPE.encode())
+    beside = [sidecar_path(path), *(file for _, file in (*sidecar.narrations, *sidecar.sounds)), *masks]
+    whole = hashlib.sha256(f"{RECIPE} {choices}".encode())
     for file in (path, *beside):
         if file.is_file():
             whole.update(_digest(file, cancelled))
@@ -153,15 +155,18 @@ def assemble(plan: Plan, media: Path, tools: Tools) -> Presentation:
     renditions = [
         package.package_video(work / f"{rung.rendition}.mp4", folder, rung, grid, tools) for rung in plan.ladder.rungs
     ]
-    if plan.ladder.sound:
-        renditions.append(package.package_audio(work / "audio.mp4", folder, plan.ladder.sound, grid, tools))
+    renditions += [
+        package.package_audio(work / audio_file(track), folder, track.sound, grid, tools)
+        for track in plan.ladder.tracks
+    ]
     for slot, _ in plan.slots:
         _keep(work / slot.mezzanine, folder / slot.mezzanine)
         _keep(work / slot.narration, folder / slot.narration)
         if slot.mask:
             shutil.copyfile(plan.master.path.with_name(slot.mask), folder / slot.mask)
     slots = tuple(slot for slot, _ in plan.slots)
-    presentation = Presentation(plan.chapter, plan.version, plan.title, grid, tuple(renditions), slots)
+    notes = (*plan.master.notes, *damage.notes(work / chunk.folder for chunk in plan.chunks))
+    presentation = Presentation(plan.chapter, plan.version, plan.title, grid, tuple(renditions), slots, notes)
     (folder / "presentation.json").write_text(presentation.to_json(), "utf-8")
     return presentation
 

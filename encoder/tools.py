@@ -75,10 +75,12 @@ def run_tool(
     cancelled: Callable[[], bool] | None = None,
     timeout_s: float | None = None,
     care: Care | None = None,
+    on_complaints: Callable[[str], None] | None = None,
 ) -> bytes:
     """Run a program to its end and return its standard output.
 
     With `on_line` the output is given line by line as it comes (ffmpeg's `-progress pipe:1`) and b"" is returned.
+    `on_complaints` is given the end of what a program that succeeded has written to its standard error.
     The child is a process group of its own; it is looked after as `care` says (`cancelled` and `timeout_s` are its
     short form), and killed at once when the caller is interrupted. Raises ToolMissing, ToolFailed, ToolStalled,
     ToolCancelled.
@@ -101,6 +103,8 @@ def run_tool(
             if guard.stalled and care.stall_s is not None:
                 raise ToolStalled(failure.command, care.stall_s, failure.stderr_tail) from None
             raise
+        if on_complaints:
+            on_complaints(child.complaints())
     return output
 
 
@@ -119,6 +123,9 @@ class Child:
         status = self.process.wait()
         if status:
             raise ToolFailed(self.command, status, self._tail.text())
+
+    def complaints(self) -> str:
+        return self._tail.text()
 
     def close(self) -> None:
         """Wait until nobody reads the pipes any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,26 +10,28 @@ import pytest
 
 from encoder import commands
 from encoder.ladder import ladder_for
-from encoder.model import Grid, Ladder, Master, Placement, Slot, Sound
+from encoder.model import Footage, Grid, Ladder, Master, Placement, Slot, Sound, Track
 from encoder.tools import Tools
 
 TOOLS = Tools(Path("/bin/ffmpeg"), Path("/bin/ffprobe"), Path("/bin/packager"))
 SLOT = Slot("you", Fraction(3), Fraction(5, 2), Placement(0.3, 0.1, 0.4, 0.8))
 WORK = Path("/work")
+MASTER, PLAIN = Path("/raw/it's 2.mov"), Footage()
 STEREO = Sound(2, 48000, "en")
 
 
-def plan(sound: Sound | None = STEREO, height: int = 720) -> tuple[Master, Ladder]:
-    master = Master(Path("/raw/it's 2.mov"), 16 * height // 9, height, Fraction(25), 250, sound, 1)
+def plan(sound: Sound = STEREO, height: int = 720, footage: Footage = PLAIN) -> tuple[Master, Ladder]:
+    tracks = (Track(MASTER, 0, sound),)
+    master = Master(MASTER, 16 * height // 9, height, Fraction(25), 250, tracks, 1, footage)
     return master, ladder_for(master)
 
 
-def command(frames: range = range(250), height: int = 720) -> list[str]:
-    return commands.chunk_command(*plan(height=height), frames, WORK, TOOLS)
+def command(frames: range = range(250), footage: Footage = PLAIN) -> list[str]:
+    return commands.chunk_command(*plan(footage=footage), frames, WORK, TOOLS)
 
 
 def narration(own: Path | None = None) -> list[str]:
-    return commands.narration_command(plan()[0], SLOT, own, WORK, TOOLS)
+    return commands.narration_command(plan()[1], SLOT, own, WORK, TOOLS)
 
 
 def filters(words: list[str]) -> str:
@@ -43,7 +46,10 @@ def test_one_process_reads_the_master_once_for_all_rungs():
     words = command()
     assert words.count("-i") == 1
     assert words[words.index("-i") + 1] == "file:/raw/it's 2.mov"
-    assert outputs(words) == ["/work/video_720p_h264.mp4", "/work/video_432p_h264.mp4"]
+    assert outputs(words) == [
+        *("/work/video_720p_h264.mp4", "/work/video_432p_h264.mp4"),
+        *("/work/video_720p_av1.mp4", "/work/video_432p_av1.mp4"),
+    ]
 
 
 def test_a_chunk_in_the_middle_is_entered_a_second_before_and_cut_to_the_frame():
@@ -63,7 +69,7 @@ def test_without_an_index_a_chunk_is_cut_from_the_whole():
 
 def test_every_rung_gets_exactly_the_planned_frames_in_bt709():
     graph = filters(command())
-    assert "[0:v]fps=fps=25:start_time=0.0[" in graph
+    assert "[0:v:0]fps=fps=25:start_time=0.0[" in graph
     assert "trim=end_pts=250:start_pts=0" in graph
     for size in ("1280:720", "768:432"):
         assert f"scale={size}:flags=bicubic:out_color_matrix=bt709:out_range=tv" in graph
@@ -82,6 +88,34 @@ def test_the_words_for_the_top_rung():
     ]
 
 
+def test_the_words_for_the_top_rung_in_av1():
+    words = command()
+    end = words.index("/work/video_720p_av1.mp4")
+    assert words[words.index("-bufsize", end - 30) : end] == [
+        *("-bufsize", "6000000", "-c:v", "libsvtav1"),
+        *("-color_primaries", "bt709", "-color_range", "tv", "-color_trc", "bt709", "-colorspace", "bt709"),
+        *("-crf", "33", "-g", "50", "-maxrate", "3000000"),
+        *("-movflags", "+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets"),
+        *("-preset", "8", "-svtav1-params", "irefresh-type=2:scd=0"),
+    ]
+
+
+def test_fields_become_pictures_before_anything_else():
+    graph = filters(command(footage=Footage(fields="tff")))
+    assert graph.startswith("[0:v:0]bwdif=deint=all:mode=send_frame:parity=tff[")
+
+
+def test_hdr_is_tone_mapped_once_for_all_rungs_at_the_size_of_the_top_one():
+    graph = filters(command(footage=Footage(transfer="pq")))
+    assert graph.count("tonemap=") == 1
+    assert "h=720" in graph
+    assert "tonemap" not in filters(command())
+
+
+def test_the_second_picture_track_is_read_where_the_first_one_is_a_cover():
+    assert filters(command(footage=Footage(number=1))).startswith("[0:v:1]fps")
+
+
 def test_the_mezzanine_is_every_frame_of_the_touched_segments_and_reads_no_others():
     words = commands.mezzanine_command(*plan(), SLOT, WORK, TOOLS)
     assert "trim=end_pts=150:start_pts=50" in filters(words)
@@ -90,9 +124,19 @@ def test_the_mezzanine_is_every_frame_of_the_touched_segments_and_reads_no_other
 
 
 def test_the_sound_is_as_long_as_the_picture_to_the_sample():
-    graph = filters(commands.audio_command(*plan(), WORK, TOOLS))
+    graph = filters(commands.audio_command(plan()[1], WORK, TOOLS))
     assert "apad=whole_len=480000" in graph
     assert "atrim=end_sample=480000" in graph
+    assert "volume" not in graph
+
+
+def test_each_track_is_read_where_it_lies_and_made_as_loud_as_is_wanted():
+    _, ladder = plan()
+    french = Track(Path("/raw/it's 2.fr.wav"), 0, replace(STEREO, language="fr"), gain_db=-3.25)
+    words = commands.audio_command(replace(ladder, tracks=(*ladder.tracks, french)), WORK, TOOLS)
+    assert words.count("-i") == 2
+    assert outputs(words) == ["/work/audio_en.mp4", "/work/audio_fr.mp4"]
+    assert "volume=-3.25dB" in filters(words)
 
 
 def test_a_narration_beside_the_master_is_taken_instead_of_the_own_sound():
@@ -104,7 +148,7 @@ def test_a_narration_beside_the_master_is_taken_instead_of_the_own_sound():
 
 
 def test_mono_stays_mono():
-    words = commands.audio_command(*plan(Sound(1, 48000, "en")), WORK, TOOLS)
+    words = commands.audio_command(plan(Sound(1, 48000, "en"))[1], WORK, TOOLS)
     assert words[words.index("-ac") + 1] == "1"
     assert words[words.index("-b:a") + 1] == "96000"
 
@@ -132,7 +176,7 @@ def test_the_settings_of_inserts():
 
 @pytest.mark.parametrize("name", ["-y.mov", "http:x.mov", "%d.mov", "a:b.mov"])
 def test_no_file_name_is_taken_for_an_option_or_an_address(name: str):
-    master = Master(Path("/raw") / name, 640, 360, Fraction(25), 250, None, 1)
+    master = Master(Path("/raw") / name, 640, 360, Fraction(25), 250, (), 1)
     words = commands.chunk_command(master, ladder_for(master), range(250), WORK, TOOLS)
     assert words[words.index("-i") + 1] == f"file:/raw/{name}"
     assert commands.decode_command(Path("/raw") / name, TOOLS)[-6] == f"file:/raw/{name}"

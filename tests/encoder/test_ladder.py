@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoder.ladder import LEVELS, ladder_for, level_for
-from encoder.model import Ladder, Master, Sound
+from encoder.model import Choices, Ladder, Master, Rung
 
 
 def ladder(width: int, height: int, rate: Fraction = Fraction(25), frames: int = 250) -> Ladder:
-    return ladder_for(Master(Path("a.mov"), width, height, rate, frames, Sound(2, 48000, "en"), 1))
+    return ladder_for(Master(Path("a.mov"), width, height, rate, frames, (), 1), Choices(av1=False))
 
 
 def test_a_full_hd_master_gives_the_three_rungs():
@@ -70,3 +70,17 @@ def test_no_rung_is_larger_than_the_master_and_all_can_be_encoded(width: int, he
     heights = [rung.height for rung in made.rungs]
     assert heights == sorted(heights, reverse=True)
     assert len({rung.rendition for rung in made.rungs}) == len(heights)
+
+
+def test_every_rung_is_there_in_av1_too_unless_it_is_not_wanted():
+    master = Master(Path("a.mov"), 1280, 720, Fraction(25), 250, (), 1)
+    assert [rung.rendition for rung in ladder_for(master).rungs] == [
+        *("video_720p_h264", "video_432p_h264", "video_720p_av1", "video_432p_av1"),
+    ]
+    assert {rung.codec for rung in ladder_for(master, Choices(av1=False)).rungs} == {"h264"}
+    assert all(av1.maxrate_bps < h264.maxrate_bps for h264, av1 in pairs(ladder_for(master)))
+
+
+def pairs(made: Ladder) -> list[tuple[Rung, Rung]]:
+    half = len(made.rungs) // 2
+    return list(zip(made.rungs[:half], made.rungs[half:], strict=True))
