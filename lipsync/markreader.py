@@ -24,20 +24,23 @@ from lipsync.mark import CELLS_ACROSS_SQUARE, CYCLE_HZ, LARGEST_GRID, cells
 
 Waves = NDArray[np.complex64]
 Floats = NDArray[np.float32]
-Picture = NDArray[np.uint8]
+Picture = Floats
+"""Luma (h, w) of a picture as fractions of grey levels: a mark is less than one level high."""
 
 RATE = 25
 """Pictures a second that are looked at, whatever the file has."""
 WINDOW_S, HOP_S, SHORTEST_S = 4, 1, 2
+"""Seconds that are listened to at a time; to listen longer brings nothing, because codecs' errors last as long."""
+BIN_HZ = 0.25
 PX_PER_CELL, PILOT_PX_PER_CELL, SAMPLES_PER_CELL = 4, 3, 4
-LARGEST_CHANGE = 2.0
-"""Grey levels from one picture to the next beyond which a change tells nothing of the mark."""
-CONTENT_PX = 6.0
+LARGEST_CHANGE = 0.6
+"""Grey levels from one picture to the next beyond which a change tells no more of the mark."""
+CONTENT_PX = 9.0
 """Radius beyond which a change is the content's, not a cell's."""
 LOUDNESS_FLOOR = 0.05
 """Part of a picture's mean loudness below which no pixel counts as quiet."""
-QUIET_BINS = (-2, 2, 3, 4, 5)
-"""Frequencies, in steps of 1 / WINDOW_S from the cycle, that show how loud the content of a pixel is."""
+QUIET_BINS = (-2, -1, 1, 2, 3, 4, 5)
+"""Frequencies, in steps of BIN_HZ from the cycle, that show how loud the content of a pixel is."""
 SURE = 7.5
 """Standard deviations by which the cells must agree with a codeword; the best of 2**32 agrees with noise by 6.7."""
 SHOWN = np.linspace(0.8, 1.2, 17)
@@ -86,7 +89,7 @@ def pictures_of(path: Path, tools: Tools) -> Iterator[Picture]:
     """
     side = CELLS_ACROSS_SQUARE * PX_PER_CELL
     size = f"w='round({side}*sqrt(iw*sar/ih))':h='round({side}*sqrt(ih/iw/sar))'"
-    chain = f"fps={RATE},setsar='if(sar,sar,1)',scale={size}:flags=area,setsar=1,format=gray"
+    chain = f"fps={RATE},setsar='if(sar,sar,1)',scale={size}:flags=area,setsar=1,format=gray16be"
     command = (
         *(str(tools.ffmpeg), "-hide_banner", "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe"),
         *("-format_whitelist", FORMATS, "-max_pixels", str(LARGEST_PX), "-i", f"file:{path}", "-map", "0:v:0"),
@@ -99,17 +102,19 @@ def pictures_of(path: Path, tools: Tools) -> Iterator[Picture]:
 
 
 def _picture(pipe: IO[bytes]) -> Picture | None:
-    """Read one picture in the form of pgm(5)."""
+    """Read one picture in the form of pgm(5) with 16 bits, as grey levels of 0 to 255."""
     pipe.readline()
     size, _ = pipe.readline().split(), pipe.readline()
     if len(size) != 2:
         return None
     width, height = int(size[0]), int(size[1])
-    data = pipe.read(width * height)
-    return np.frombuffer(data, np.uint8).reshape(height, width) if len(data) == width * height else None
+    data = pipe.read(2 * width * height)
+    if len(data) < 2 * width * height:
+        return None
+    return (np.frombuffer(data, ">u2").astype(np.float32) / np.float32(256)).reshape(height, width)
 
 
-def _windows(pictures: Iterator[Picture]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def _windows(pictures: Iterator[Picture]) -> Iterator[tuple[int, Floats]]:
     """Yield windows (frames, h, w) that begin HOP_S after each other, and the second at which each begins."""
     kept: list[Picture] = []
     start_s, yielded = 0, False
@@ -125,7 +130,7 @@ def _windows(pictures: Iterator[Picture]) -> Iterator[tuple[int, NDArray[np.uint
         yield 0, np.stack(kept)
 
 
-def read_window(window: NDArray[np.uint8]) -> int | None:
+def read_window(window: Floats) -> int | None:
     """Return the number in some seconds of pictures (frames, h, w) as `pictures_of` gives them."""
     waves = listen(window)
     height, width = waves.shape
@@ -140,12 +145,12 @@ def read_window(window: NDArray[np.uint8]) -> int | None:
     return None
 
 
-def listen(window: NDArray[np.uint8]) -> Waves:
+def listen(window: Floats) -> Waves:
     """Return each pixel's part in the mark's cycle (h, w), divided by how loud its content is beside that cycle."""
-    changes = np.diff(window.astype(np.float32), axis=0)
+    changes = np.diff(window, axis=0)
     np.clip(changes, -LARGEST_CHANGE, LARGEST_CHANGE, out=changes)
     frames, height, width = changes.shape
-    turns = np.outer([float(CYCLE_HZ) + k / WINDOW_S for k in (0, *QUIET_BINS)], np.arange(frames) / RATE)
+    turns = np.outer([float(CYCLE_HZ) + k * BIN_HZ for k in (0, *QUIET_BINS)], np.arange(frames) / RATE)
     basis = (np.hanning(frames + 2)[1:-1] * np.exp(2j * np.pi * turns)).astype(np.complex64)
     heard = (basis @ changes.reshape(frames, -1)).reshape(-1, height, width)
     loudness = cv2.blur(np.mean(np.abs(heard[1:]) ** 2, axis=0), (5, 5))
