@@ -20,6 +20,7 @@ MAX_PIXELS = 40_000_000
 WORK_SIDE = 2048
 """Longest side, in pixels, of the picture that the pipeline works on."""
 
+KEPT_QUALITY = 95
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PAPER = 255
 """The grey under transparent pixels."""
@@ -46,6 +47,11 @@ def read_photo(data: bytes) -> Pixels:
         allowed = f"{MAX_PIXELS // 1_000_000} megapixels are allowed"
         raise PictureTooLarge(f"{header.width} x {header.height} pixels, {allowed}")
     return _bounded(_decode(data, header))
+
+
+def encode_photo(picture: Pixels) -> bytes:
+    """Return a picture as a JPEG that holds nothing but its pixels."""
+    return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, KEPT_QUALITY])[1])
 
 
 def read_header(data: bytes) -> Header:

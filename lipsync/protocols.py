@@ -27,11 +27,22 @@ class Take:
     segments: range
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """An accepted photo: the face in the renderer's own form, and the picture as it is kept, without metadata.
+
+    Both are for memory alone; the face, with its landmarks, no longer than until its renders are done.
+    """
+
+    face: bytes
+    photo: bytes
+
+
 class FaceWorker(Protocol):
     """A warm process that looks at photos and renders inserts; one call at a time."""
 
-    async def examine(self, photo: bytes) -> bytes:
-        """Return the checked face in the renderer's own form; the caller keeps it in memory only.
+    async def examine(self, photo: bytes) -> Examined:
+        """Look for the one face of a photo; the caller keeps what is returned in memory only.
 
         Raises NotAPicture, PictureTooLarge, PhotoRefused, WorkerDied.
         """

@@ -21,7 +21,7 @@ from lipsync.compose import Compositor, Frame, check_room
 from lipsync.errors import NotAPicture, RenderFailed
 from lipsync.face import Face, FaceFinder
 from lipsync.narration import ENGINE, SAMPLE_RATE_HZ, MouthTrack, analyse, bake, read_speech
-from lipsync.photo import read_photo
+from lipsync.photo import encode_photo, read_photo
 from lipsync.protocols import Fragment, Take
 from lipsync.splice import encode_insert, mezzanine_frames
 
@@ -41,7 +41,13 @@ class Studio:
 
         Raises NotAPicture, PictureTooLarge, PhotoRefused.
         """
-        return self._finder.find(read_photo(photo)).head()
+        return self.look(photo)[0]
+
+    def look(self, photo: bytes) -> tuple[Face, bytes]:
+        """Return what `examine` does, and the picture encoded anew, which leaves nothing of the file's metadata."""
+        picture = read_photo(photo)
+        face = self._finder.find(picture).head()
+        return face, encode_photo(picture)
 
     def render_file(
         self,

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 from encoder.errors import EncoderError, ToolCancelled
 from encoder.tools import python_module, start_companion
 from lipsync.errors import LipsyncError, RenderFailed, WorkerDied
-from lipsync.protocols import Fragment, Take
+from lipsync.protocols import Examined, Fragment, Take
 from lipsync.wire import LENGTHS, BadMessage, Header, error_header, error_of, lengths_of, packed, take_header, take_of
 
 if TYPE_CHECKING:
@@ -54,17 +54,20 @@ class WarmWorker:
         """The living process, if there is one."""
         return self._process.pid if self._process else None
 
-    async def examine(self, photo: bytes) -> bytes:
-        """Return the checked face; raises NotAPicture, PictureTooLarge, PhotoRefused, WorkerDied, ModelMissing."""
+    async def examine(self, photo: bytes) -> Examined:
+        """Look for the one face of a photo.
+
+        Raises NotAPicture, PictureTooLarge, PhotoRefused, WorkerDied, ModelMissing.
+        """
         async with self._turn:
             process = await self._ready()
             try:
                 await process.say({"call": "examine"}, photo)
-                _, face = await process.hear()
+                header, data = await process.hear()
             except (WorkerDied, asyncio.CancelledError):
                 self._bury()
                 raise
-            return face
+            return Examined(data[: header["face"]], data[header["face"] :])
 
     async def render(self, face: bytes, take: Take) -> AsyncGenerator[Fragment, None]:
         """Yield the fragments of a take; closing the iterator stops the work within a picture or two.
@@ -296,7 +299,9 @@ class Calls:
 def _serve(studio: Studio, header: Header, payload: bytes, calls: Calls, out: IO[bytes]) -> None:
     try:
         if header["call"] == "examine":
-            _send(out, {"event": "face"}, studio.examine(payload).to_bytes())
+            face, photo = studio.look(payload)
+            data = face.to_bytes()
+            _send(out, {"event": "face", "face": len(data)}, data + photo)
         else:
             _render(studio, header, payload, calls, out)
     except BrokenPipeError:

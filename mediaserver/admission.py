@@ -13,7 +13,7 @@ from typing import cast
 
 from encoder.errors import EncoderError
 from lipsync.errors import LipsyncError, WorkerDied
-from lipsync.protocols import FaceWorker, Fragment, Take
+from lipsync.protocols import Examined, FaceWorker, Fragment, Take
 from mediaserver.errors import QueueFull
 from mediaserver.inserts import Insert, InsertStore
 from mediaserver.pace import Pace
@@ -27,13 +27,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Scene:
-    """One insert to make: a face, in memory only, into one slot of the version in `folder`."""
+    """One insert to make of a photo, into one slot of the version in `folder`.
+
+    `face` is what was found in the photo; where it is missing it is looked for again. Both are in memory only, and the
+    face goes when the insert is done.
+    """
 
     insert: Insert
-    face: bytes
+    photo: bytes
     folder: Path
+    face: bytes | None = None
     not_before_s: float = 0.0
     dropped: bool = False
+
+    def forget(self) -> None:
+        """Let go of what shows the viewer: the render is over."""
+        self.photo, self.face = b"", None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +94,8 @@ class Admission:
         finally:
             self._uploads -= 1
 
-    async def examine(self, photo: bytes) -> bytes:
-        """Return the checked face; raises what FaceWorker.examine raises. Never waits for a render."""
+    async def examine(self, photo: bytes) -> Examined:
+        """Return the checked face and photo; raises what FaceWorker.examine raises. Never waits for a render."""
         async with self._examining:
             return await self.examiner.examine(photo)
 
@@ -151,6 +160,9 @@ class Admission:
             await self._work_on(scene)
             if scene.insert.state == "rendering" and not scene.dropped:
                 self._waiting.append(scene)
+            else:
+                scene.forget()
+            del scene
 
     async def _work_on(self, scene: Scene) -> None:
         renditions, segments = scene.insert.piece()
@@ -241,6 +253,8 @@ class Admission:
 
     async def _fill(self, scene: Scene, take: Take) -> None:
         insert, loop = scene.insert, asyncio.get_running_loop()
+        if scene.face is None:
+            scene.face = (await self.examine(scene.photo)).face
         began_s = loop.time()
         # The Protocol promises an iterator that can be closed; typing calls that a generator.
         render = cast("AsyncGenerator[Fragment]", self.renderer.render(scene.face, take))

@@ -8,7 +8,6 @@ import logging
 import resource
 import signal
 import socket
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -22,9 +21,9 @@ from lipsync.protocols import FaceWorker
 from mediaserver.accesslog import AccessLog, show_access_log
 from mediaserver.connections import Connection, Door, Site, make_connections, refuse_other_versions
 from mediaserver.dashboard import Dashboard, JobListing, NoJobs
-from mediaserver.errors import AddressUnusable, NotSetUp, PortTaken
+from mediaserver.errors import AddressUnusable, ConsentIncomplete, NotSetUp, PortTaken
 from mediaserver.fastpath import Desk, FastConnection, Heads, is_usable
-from mediaserver.hosts import Hosts
+from mediaserver.hosts import Hosts, is_loopback
 from mediaserver.library import Library
 from mediaserver.manners import Manners, answer_preflight, refuse_odd_paths
 from mediaserver.ops import Figures, Ops, admin_app
@@ -34,6 +33,7 @@ from mediaserver.scenes import Scenes
 from mediaserver.sessions import Sessions
 from mediaserver.settings import Settings
 from mediaserver.streams import Streams
+from mediaserver.trust import Trust
 from mediaserver.viewer import Viewer
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def build_app(
     *,
     jobs: JobListing | None = None,
     scripts: Path | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
 ) -> web.Application:
     """Return the application of the main address; the two workers stay the caller's to close.
 
@@ -88,11 +88,13 @@ def build_app(
     app[FIGURES] = figures
     streams = Streams(library)
     app[INDEX] = Index(library, streams, Manners(settings.cors_origins))
+    dashboard = Dashboard(settings, jobs or NoJobs(), scripts)
     parts = (
         Ops(settings.media.is_dir),
-        Dashboard(settings, jobs or NoJobs(), scripts),
+        dashboard,
         viewer,
         Scenes(sessions, settings),
+        Trust(sessions, settings, dashboard.assets),
         streams,
     )
     for part in parts:
@@ -141,12 +143,20 @@ def serve(
     """Serve until SIGTERM or SIGINT; with `watch` the masters in raw/ are encoded, too.
 
     `ready` is called once, when requests are answered; `show` from another thread whenever the jobs have changed.
-    Raises PortTaken, AddressUnusable.
+    Raises PortTaken, AddressUnusable, ConsentIncomplete.
     """
+    check_public(settings)
     # A photo must not reach the disk in a core dump either.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     show_access_log(settings.access_log)
     asyncio.run(_serve(settings, watch, ready, show))
+
+
+def check_public(settings: Settings) -> None:
+    """Raise ConsentIncomplete if others can reach the server and the consent does not say who it is."""
+    missing = settings.consent.missing()
+    if missing and not is_loopback(settings.host):
+        raise ConsentIncomplete(settings.host, missing)
 
 
 async def _serve(

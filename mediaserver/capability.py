@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mediaserver.errors import SessionUnknown
-from mediaserver.vault import private_file, private_folder
+from mediaserver.vault import not_to_be_kept, private_file, private_folder
 
 _RANDOM, _TIME, _SEAL = 16, 5, 18
 _LENGTH = (_RANDOM + _TIME + _SEAL) * 4 // 3
@@ -30,7 +30,11 @@ class Seal:
     @classmethod
     def in_folder(cls, state: Path) -> Seal:
         """Use the key in `state`/keys, made at the first start."""
-        return cls(private_file(private_folder(state / "keys") / "capability.key", lambda: secrets.token_bytes(32)))
+        return cls(
+            private_file(
+                not_to_be_kept(private_folder(state / "keys")) / "capability.key", lambda: secrets.token_bytes(32)
+            )
+        )
 
     def issue(self, now_s: int) -> str:
         """Return a new capability: 128 random bits, the time of issue and the seal, as URL-safe text."""
@@ -47,6 +51,10 @@ class Seal:
         if len(capability) != _LENGTH or not hmac.compare_digest(seal, self._seal(body)):
             raise SessionUnknown
         return sha256(body).hexdigest()
+
+    def over(self, text: str) -> str:
+        """Return the seal of a text that is given away, as hexadecimal text."""
+        return hmac.digest(self._key, b"text\0" + text.encode(), "sha256").hex()
 
     def _seal(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")[:_SEAL]

@@ -80,6 +80,7 @@ class Dashboard:
         words = {"photo_file_input": "on" if settings.photo_file_input else "off"}
         self._viewer = self._assets.page("viewer.html", words)
         self._editor = self._assets.page("editor.html", {})
+        self.assets = self._assets.folder
 
     def routes(self) -> list[web.RouteDef]:
         return [

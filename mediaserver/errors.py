@@ -123,6 +123,17 @@ class ConsentMissing(ServerError):
         super().__init__(f"Without consent nothing is made: {reason}")
 
 
+class ConsentIncomplete(ServerError):
+    """A public address, and a consent that does not say who is responsible."""
+
+    code = "consent_incomplete"
+
+    def __init__(self, host: str, missing: list[str]) -> None:
+        super().__init__(f"{host} can be reached by others, and the viewers' consent lacks {', '.join(missing)}.")
+        tables = " and ".join(f'{key.partition(".")[2]} = "…"' for key in missing)
+        self.hint = f"Write {tables} under [consent] in mediaserver.toml, or serve only this machine: --host 127.0.0.1."
+
+
 class SessionUnknown(ServerError):
     code = "session_unknown"
     status = 404

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from mediaserver.capability import Seal
 from mediaserver.errors import SessionUnknown
 from mediaserver.inserts import InsertStore
-from mediaserver.ledger import Ledger, SessionRow
+from mediaserver.ledger import Event, Ledger, SessionRow
 from mediaserver.settings import Settings
 
 ANSWER_S = 20
@@ -25,18 +25,18 @@ def forget_one(settings: Settings, address: str) -> None:
     capability = address.rstrip("/").rpartition("/")[2]
     name = Seal.in_folder(settings.state).check(capability)
     if not _ask_server(settings, capability):
-        asyncio.run(_end(settings, [name]))
+        asyncio.run(_end(settings, [name], "deleted"))
 
 
 def forget_expired(settings: Settings) -> int:
     """Delete every session whose time is over and return how many there were."""
     now_s = time.time()
-    return _forget(settings, lambda row: is_expired(settings, row, now_s))
+    return _forget(settings, lambda row: is_expired(settings, row, now_s), "expired")
 
 
 def forget_all(settings: Settings) -> int:
     """Delete every session and return how many there were; a running server drops their faces at its next sweep."""
-    return _forget(settings, lambda row: True)
+    return _forget(settings, lambda row: True, "deleted")
 
 
 def is_expired(settings: Settings, row: SessionRow, now_s: float) -> bool:
@@ -45,23 +45,23 @@ def is_expired(settings: Settings, row: SessionRow, now_s: float) -> bool:
     return now_s - row.used_s > idle_s or now_s - row.created_s > most_s
 
 
-def _forget(settings: Settings, chosen: Callable[[SessionRow], bool]) -> int:
+def _forget(settings: Settings, chosen: Callable[[SessionRow], bool], how: Event) -> int:
     ledger = Ledger(settings.state)
     try:
         names = [row.id for row in ledger.sessions() if chosen(row)]
     finally:
         ledger.close()
-    asyncio.run(_end(settings, names))
+    asyncio.run(_end(settings, names, how))
     return len(names)
 
 
-async def _end(settings: Settings, names: list[str]) -> None:
+async def _end(settings: Settings, names: list[str], how: Event) -> None:
     """Delete files before rows, so that an interruption leaves a row by which it is done again."""
     store, ledger = InsertStore(settings.state), Ledger(settings.state)
     try:
         for name in names:
             await store.drop_session(name)
-            ledger.delete(name)
+            ledger.delete(name, how)
     finally:
         ledger.close()
 

@@ -69,6 +69,14 @@ class Hosts:
         return refuse_strangers
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() in _LOOPBACK
+
+
 def _is_number(name: str) -> bool:
     try:
         ipaddress.IPv4Address(name)

@@ -15,7 +15,7 @@ import aiofiles
 from encoder.model import Presentation, Slot
 from lipsync.protocols import Fragment
 from mediaserver.pulse import Pulse
-from mediaserver.vault import private_folder
+from mediaserver.vault import not_to_be_kept, private_folder
 
 State = Literal["waiting", "rendering", "ready", "failed"]
 Name = tuple[str, int]
@@ -166,7 +166,7 @@ class InsertStore:
     """state/inserts/<session>/<chapter>/<version>/<slot>/<rendition>/<n>.m4s, for the server alone."""
 
     def __init__(self, state: Path) -> None:
-        self._folder = private_folder(state / "inserts")
+        self._folder = not_to_be_kept(private_folder(state / "inserts"))
 
     async def write(self, insert: Insert, fragment: Fragment) -> None:
         """Write a fragment whole; from the return on it can be served.
@@ -206,7 +206,7 @@ class InsertStore:
     def strays(self, sessions: Iterable[str]) -> list[str]:
         """Return the folders of sessions that are none of `sessions`: left by a crash in the middle of a delete."""
         known = set(sessions)
-        return [path.name for path in self._folder.iterdir() if path.name not in known]
+        return [path.name for path in self._folder.iterdir() if path.name not in known and path.is_dir()]
 
     def _path(self, insert: Insert, name: Name) -> Path:
         rendition, number = name

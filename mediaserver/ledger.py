@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mediaserver.vault import private_folder
 
@@ -19,7 +20,9 @@ CREATE TABLE IF NOT EXISTS session (
     used_s INTEGER NOT NULL,
     consent_sha256 TEXT NOT NULL,     -- the text that was shown and agreed to
     consent_version TEXT NOT NULL,
-    lang TEXT NOT NULL
+    lang TEXT NOT NULL,
+    boxes_sha256 TEXT NOT NULL DEFAULT '', -- the words of the boxes that were ticked
+    via TEXT NOT NULL DEFAULT 'page'
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pin (
     session TEXT NOT NULL REFERENCES session ON DELETE CASCADE,
@@ -34,8 +37,19 @@ CREATE TABLE IF NOT EXISTS ready (
     slot TEXT NOT NULL,
     PRIMARY KEY (session, chapter, slot)
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 1;
+CREATE TABLE IF NOT EXISTS tally (     -- how often something has happened; nobody can be found in it
+    event TEXT PRIMARY KEY,
+    times INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (      -- when a server last looked at its clock
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    seen_s INTEGER NOT NULL
+) STRICT;
 """
+_COLUMNS = "id, created_s, used_s, consent_sha256, consent_version, lang, boxes_sha256, via"
+_ADDED = {"boxes_sha256": "TEXT NOT NULL DEFAULT ''", "via": "TEXT NOT NULL DEFAULT 'page'"}
+Event = Literal["made", "deleted", "expired", "refused"]
+EVENTS: tuple[Event, ...] = ("made", "deleted", "expired", "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,8 @@ class SessionRow:
     consent_sha256: str
     consent_version: str
     lang: str
+    boxes_sha256: str = ""
+    via: str = "page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +94,21 @@ class Ledger:
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
             "PRAGMA secure_delete = ON;" + _SCHEMA
         )
+        self._complete()
+
+    def _complete(self) -> None:
+        """Add the columns that a book of an earlier version lacks."""
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(session)")}
+        for column, kind in _ADDED.items():
+            if column not in there:
+                self._db.execute(f"ALTER TABLE session ADD COLUMN {column} {kind}")
+        self._db.execute("PRAGMA user_version = 2")
 
     def close(self) -> None:
         self._db.close()
 
     def sessions(self) -> list[SessionRow]:
-        rows = self._db.execute("SELECT id, created_s, used_s, consent_sha256, consent_version, lang FROM session")
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM session")  # noqa: S608 - our own words
         return [SessionRow(*row) for row in rows]
 
     def pins(self) -> list[PinRow]:
@@ -95,8 +120,9 @@ class Ledger:
         return set(self._db.execute("SELECT session, chapter, slot FROM ready"))
 
     def add(self, row: SessionRow) -> None:
-        values = (row.id, row.created_s, row.used_s, row.consent_sha256, row.consent_version, row.lang)
-        self._db.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?)", values)
+        agreed = (row.consent_sha256, row.consent_version, row.lang, row.boxes_sha256, row.via)
+        values = (row.id, row.created_s, row.used_s, *agreed)
+        self._db.execute(f"INSERT INTO session ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
 
     def pin(self, row: PinRow) -> None:
         values = (row.session, row.chapter, row.version, int(row.asked))
@@ -115,7 +141,24 @@ class Ledger:
         self._db.executemany("UPDATE session SET used_s = ?2 WHERE id = ?1", used_s)
         self._db.execute("COMMIT")
 
-    def delete(self, session: str) -> None:
+    def count(self, event: Event) -> None:
+        """Note that something has happened once more."""
+        self._db.execute("INSERT INTO tally VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1", (event,))
+
+    def tally(self) -> dict[Event, int]:
+        """Return how often each event has happened, ever."""
+        found = dict(self._db.execute("SELECT event, times FROM tally"))
+        return {event: found.get(event, 0) for event in EVENTS}
+
+    def seen_s(self) -> int:
+        """Return the latest time that was noted, 0 if none was."""
+        return next((row[0] for row in self._db.execute("SELECT seen_s FROM seen")), 0)
+
+    def see(self, now_s: int) -> None:
+        self._db.execute("INSERT OR REPLACE INTO seen VALUES (1, max(?, ?))", (now_s, self.seen_s()))
+
+    def delete(self, session: str, how: Event) -> None:
         """Delete the session's rows and empty the write-ahead log, so that no copy of them stays in a file."""
-        self._db.execute("DELETE FROM session WHERE id = ?", (session,))
+        if self._db.execute("DELETE FROM session WHERE id = ?", (session,)).rowcount:
+            self.count(how)
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

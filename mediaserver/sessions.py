@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -15,14 +15,15 @@ from lipsync.errors import PhotoRefused
 from lipsync.protocols import FaceWorker
 from mediaserver.admission import Admission, Scene
 from mediaserver.capability import Seal
-from mediaserver.consent import ConsentText
+from mediaserver.consent import ConsentText, Receipt
 from mediaserver.errors import ChapterUnknown, NotFound, SessionGone
 from mediaserver.inserts import Insert, InsertStore, Name, SlotView, Stored, views_of
-from mediaserver.ledger import Ledger, PinRow, SessionRow
+from mediaserver.ledger import Event, Ledger, PinRow, SessionRow
 from mediaserver.library import Edition, Library
 from mediaserver.pace import Pace
 from mediaserver.pulse import Pulse
 from mediaserver.settings import Settings
+from mediaserver.steadyclock import SteadyClock
 from mediaserver.vault import private_folder
 
 State = Literal["consented", "captured", "ready", "rejected", "failed"]
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Session:
-    """One viewer; `face` is in memory only, from the accepted photo to the session's end.
+    """One viewer; `photo` is in memory only, from when it is accepted to the session's end.
 
     `pins` names the version of each chapter that the viewer plays, `inserts` is keyed by (chapter, slot), `views` has
     the slots of each chapter that was asked for.
@@ -46,7 +47,7 @@ class Session:
     pins: dict[str, PinRow] = field(default_factory=dict)
     inserts: dict[tuple[str, str], Insert] = field(default_factory=dict)
     views: dict[str, list[SlotView]] = field(default_factory=dict)
-    face: bytes | None = None
+    photo: bytes | None = None
     refused: bool = False
     ended: bool = False
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -63,7 +64,7 @@ class Session:
             return "failed"
         if states == {"ready"}:
             return "ready"
-        if self.face is not None:
+        if self.photo is not None:
             return "captured"
         return "rejected" if self.refused else "consented"
 
@@ -77,13 +78,14 @@ class Sessions:
         library: Library,
         examiner: FaceWorker,
         renderer: FaceWorker,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         state: Path = settings.state
-        self._library, self._clock = library, clock
+        self._library = library
         self._idle_s = settings.session_idle_h * 3600
         self._max_s = min(settings.session_max_h, settings.consent.retention_h) * 3600
         self._ledger, self._store = Ledger(state), InsertStore(state)
+        self._clock = clock or SteadyClock(self._ledger.seen_s())
         self._seal = Seal.in_folder(state)
         pace = Pace(private_folder(state) / "pace.json")
         self.admission = Admission(examiner, renderer, self._store, settings.queue_limit, self._note_ready, pace)
@@ -95,14 +97,22 @@ class Sessions:
 
     # --- from consent to the end ---
 
-    def begin(self, consent: ConsentText) -> tuple[str, Session]:
-        """Open a session for a viewer who agreed to `consent`; return its capability, which is kept nowhere."""
+    def begin(self, consent: ConsentText) -> tuple[str, Session, dict[str, Any]]:
+        """Open a session for a viewer who agreed to `consent`.
+
+        Return its capability, which is kept nowhere, the session, and the viewer's copy of the receipt.
+        """
         now_s = int(self._clock())
         capability = self._seal.issue(now_s)
-        session = Session(self._seal.check(capability), now_s, now_s)
-        self._ledger.add(SessionRow(session.id, now_s, now_s, consent.sha256, consent.version, consent.lang))
+        session, receipt = Session(self._seal.check(capability), now_s, now_s), consent.receipt(now_s)
+        self._add(session, receipt)
+        said = receipt.to_json()
+        return capability, session, {**said, "seal": self._seal.over(json.dumps(said, sort_keys=True))}
+
+    def _add(self, session: Session, receipt: Receipt) -> None:
+        agreed = (receipt.consent, receipt.version, receipt.lang, receipt.boxes_sha256, receipt.via)
+        self._ledger.add(SessionRow(session.id, session.created_s, session.used_s, *agreed))
         self._living[session.id] = session
-        return capability, session
 
     async def find(self, capability: str) -> Session:
         """Return the living session, used now; raises SessionUnknown or SessionGone."""
@@ -110,7 +120,7 @@ class Sessions:
         if session is None or session.ended:
             raise SessionGone
         if self._expired(session):
-            await self.end(session)
+            await self.end(session, "expired")
             raise SessionGone
         session.used_s = int(self._clock())
         self._used.add(session.id)
@@ -122,36 +132,37 @@ class Sessions:
         A refused one changes nothing that was accepted before. Raises what FaceWorker.examine raises, and SessionGone.
         """
         try:
-            face = await self.admission.examine(photo)
+            examined = await self.admission.examine(photo)
         except PhotoRefused:
+            self._ledger.count("refused")
             session.refused = True
             session.pulse.fire()
             raise
         async with session.changing:
-            # Without a face, nothing that is asked for from here on is made of the former photo.
-            session.face, former, session.inserts = None, session.inserts, {}
+            # Without a photo, nothing that is asked for from here on is made of the former one.
+            session.photo, former, session.inserts = None, session.inserts, {}
             await self.admission.cancel(session.id)
             await self._store.drop_session(session.id)
             if session.ended:
                 raise SessionGone
             self._ledger.unmark(session.id)
-            session.face, session.refused = face, False
+            session.photo, session.refused = examined.photo, False
             for pin in session.pins.values():
                 if pin.asked:
-                    self._want(session, self.edition(session, pin.chapter), former)
+                    self._want(session, self.edition(session, pin.chapter), former, examined.face)
             session.pulse.fire()
 
-    async def end(self, session: Session) -> None:
+    async def end(self, session: Session, how: Event = "deleted") -> None:
         """Delete everything of the session, in memory and on disk; when this returns, nothing of it is left."""
         session.ended = True
-        session.face = None
+        session.photo = None
         session.pulse.fire()
         async with session.changing:
             await self.admission.cancel(session.id)
             await self._store.drop_session(session.id)
             if self._living.pop(session.id, None):
                 self._used.discard(session.id)
-                self._ledger.delete(session.id)
+                self._ledger.delete(session.id, how)
 
     # --- what a session plays ---
 
@@ -218,11 +229,16 @@ class Sessions:
         known = {row.id for row in self._ledger.sessions()}
         for session in [s for s in self._living.values() if s.ended or s.id not in known or self._expired(s)]:
             try:
-                await self.end(session)
+                await self.end(session, "expired" if self._expired(session) else "deleted")
             except OSError:
                 _log.exception("A session's files could not be deleted; this is tried again.")
         self._ledger.touch([(used, self._living[used].used_s) for used in self._used if used in self._living])
         self._used.clear()
+        self._ledger.see(int(self._clock()))
+
+    def tally(self) -> dict[Event, int]:
+        """Return how many scenes were made, sessions deleted and expired, photos refused, ever."""
+        return self._ledger.tally()
 
     async def close(self) -> None:
         """Write down the last uses and close the ledger."""
@@ -240,8 +256,10 @@ class Sessions:
         session.pins[pin.chapter] = pin
         self._ledger.pin(pin)
 
-    def _want(self, session: Session, edition: Edition, former: Mapping[tuple[str, str], Insert]) -> None:
-        """Make the chapter's slots as soon as there is a face; `former` are the inserts of a photo that is replaced."""
+    def _want(
+        self, session: Session, edition: Edition, former: Mapping[tuple[str, str], Insert], face: bytes | None = None
+    ) -> None:
+        """Make the chapter's slots as soon as there is a photo; `former` are the inserts of one that is replaced."""
         now_s = asyncio.get_running_loop().time()
         for insert in self._fresh(session, edition):
             slot, before = edition.presentation.slot(insert.slot), former.get((insert.chapter, insert.slot))
@@ -249,8 +267,8 @@ class Sessions:
             insert.due_s = now_s + float(slot.start_s)
             if before:
                 insert.asked, insert.near, insert.due_s = before.asked, before.near, before.due_s
-            if session.face is not None:
-                self.admission.add(Scene(insert, session.face, edition.folder))
+            if session.photo is not None:
+                self.admission.add(Scene(insert, session.photo, edition.folder, face))
 
     def _fresh(self, session: Session, edition: Edition) -> list[Insert]:
         """Give the session an empty insert for every slot of the chapter that needs one."""
@@ -274,6 +292,7 @@ class Sessions:
 
     def _note_ready(self, insert: Insert) -> None:
         self._ledger.mark_ready(insert.session, insert.chapter, insert.slot)
+        self._ledger.count("made")
 
     def _slot_status(self, view: SlotView) -> dict[str, Any]:
         admission, told = self.admission, view.state in ("waiting", "rendering")

@@ -26,12 +26,22 @@ def _setting(default: Any, help: str, least: float | None = None, most: float | 
 class Consent:
     """What the consent text says of this installation: table [consent]."""
 
-    controller: str = _setting("the operator of this server", "who is responsible for the viewers' data")
-    contact: str = _setting("", "where a viewer can reach them: a mail or web address")
+    controller: str = _setting("", "who is responsible for the viewers' data; needed for a public address")
+    contact: str = _setting("", "where a viewer can reach them: a mail or web address; needed for a public address")
     purpose: str = _setting(
         "to show your own face in one scene of this film, to you alone", "what the photo is used for"
     )
     retention_h: int = _setting(24, "hours after which everything of a viewer is deleted at the latest", 1, 24)
+    withdrawal: str = _setting(
+        'press "Delete everything of mine" at any time; it works at once and needs no reason',
+        "how a viewer takes the consent back",
+    )
+    age: int = _setting(16, "age from which a viewer agrees without a guardian", 13, 21)
+
+    def missing(self) -> list[str]:
+        """Return the keys that a consent cannot do without and that are empty."""
+        needed = ("controller", "contact", "purpose", "withdrawal")
+        return [f"consent.{key}" for key in needed if not getattr(self, key).strip()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,20 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+TAG = "CACHEDIR.TAG"
+
 
 def private_folder(path: Path) -> Path:
     """Make the folder, and its parents, for the owner alone."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.chmod(0o700)
     return path
+
+
+def not_to_be_kept(folder: Path) -> Path:
+    """Tag the folder, so that programs for backups pass it by (Cache Directory Tagging Specification)."""
+    (folder / TAG).write_text("Signature: 8a477f597d28d172789f06886806bc55\n", "utf-8")
+    return folder
 
 
 def private_file(path: Path, make: Callable[[], bytes]) -> bytes:

@@ -69,8 +69,8 @@ class Viewer:
         """Open a session for whoever agrees to the text as it is now."""
         self._allowance.take(self._address(request))
         self._consent.require(await _json(request))
-        capability, session = self._sessions.begin(self._consent)
-        body = {"session": f"/s/{capability}/", **self._status(session)}
+        capability, session, receipt = self._sessions.begin(self._consent)
+        body = {"session": f"/s/{capability}/", **self._status(session), "receipt": receipt}
         return web.json_response(body, status=201, headers=_FRESH | {"Location": f"s/{capability}/"})
 
     async def state(self, request: web.Request) -> web.StreamResponse:

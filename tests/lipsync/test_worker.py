@@ -51,7 +51,7 @@ def children_of(pid: int) -> list[int]:
 
 
 async def test_a_photo_goes_in_and_a_face_and_fragments_come_out(worker, chapter):
-    face = await worker.examine(MAN)
+    face = (await worker.examine(MAN)).face
     presentation = Presentation.load(chapter)
     fragments = [fragment async for fragment in worker.render(face, whole(chapter))]
     segments = presentation.segments_of(presentation.slots[0])
@@ -67,12 +67,12 @@ async def test_refusals_arrive_as_themselves_and_the_worker_goes_on(worker, chap
         await worker.examine(blank)
     assert refusal.value.verdict == "too_small"
     pid = worker.pid
-    face = await worker.examine(MAN)
+    face = (await worker.examine(MAN)).face
     with pytest.raises(RenderFailed, match="no slot"):
         _ = [f async for f in worker.render(face, replace(whole(chapter), slot="nobody"))]
     with pytest.raises(RenderFailed):
         _ = [f async for f in worker.render(b"no face at all", whole(chapter))]
-    assert len(await worker.examine(MAN)) == len(face)
+    assert len((await worker.examine(MAN)).face) == len(face)
     assert worker.pid == pid
 
 
@@ -87,7 +87,7 @@ async def test_a_killed_worker_is_told_and_replaced(worker):
 
 
 async def test_a_worker_killed_in_a_render_is_told_and_replaced(worker, chapter):
-    face = await worker.examine(MAN)
+    face = (await worker.examine(MAN)).face
     render = worker.render(face, whole(chapter))
     await anext(render)
     os.kill(worker.pid, signal.SIGKILL)
@@ -97,17 +97,17 @@ async def test_a_worker_killed_in_a_render_is_told_and_replaced(worker, chapter)
 
 
 async def test_closing_a_render_stops_its_programs_and_keeps_the_worker(worker, chapter):
-    face = await worker.examine(MAN)
+    face = (await worker.examine(MAN)).face
     pid, render = worker.pid, worker.render(face, whole(chapter))
     await anext(render)
     await render.aclose()
     assert children_of(pid) == []
-    assert len(await worker.examine(MAN)) == len(face)
+    assert len((await worker.examine(MAN)).face) == len(face)
     assert worker.pid == pid
 
 
 async def test_a_cancelled_caller_stops_the_render_too(worker, chapter):
-    face = await worker.examine(MAN)
+    face = (await worker.examine(MAN)).face
     pid, first = worker.pid, asyncio.Event()
 
     async def watch() -> None:
@@ -125,7 +125,7 @@ async def test_a_cancelled_caller_stops_the_render_too(worker, chapter):
 
 
 async def test_calls_wait_for_each_other(worker, chapter):
-    face = await worker.examine(MAN)
+    face = (await worker.examine(MAN)).face
 
     async def all_of() -> int:
         return len([f async for f in worker.render(face, whole(chapter))])

@@ -25,7 +25,7 @@ from encoder.model import (
     Sound,
 )
 from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed
-from lipsync.protocols import Fragment, Take
+from lipsync.protocols import Examined, Fragment, Take
 from mediaserver.app import build_app
 from mediaserver.settings import Settings
 
@@ -126,6 +126,7 @@ class ScriptedFaceWorker:
     look: asyncio.Event = field(default_factory=asyncio.Event)
     fail_after: int | None = None
     begun: list[tuple[bytes, str]] = field(default_factory=list)
+    examined: int = 0
     takes: list[Take] = field(default_factory=list)
     stopped: int = 0
     steps: asyncio.Semaphore | None = None
@@ -134,13 +135,14 @@ class ScriptedFaceWorker:
         self.go.set()
         self.look.set()
 
-    async def examine(self, photo: bytes) -> bytes:
+    async def examine(self, photo: bytes) -> Examined:
         await self.look.wait()
         if photo.startswith(b"%PDF"):
             raise NotAPicture("it is a document.")
         if photo.startswith(b"nobody"):
             raise PhotoRefused("no_face", "No face can be seen.", "Turn towards the light.")
-        return b"face of " + photo[:20]
+        self.examined += 1
+        return Examined(b"face of " + photo[:20], photo)
 
     async def render(self, face: bytes, take: Take) -> AsyncIterator[Fragment]:
         self.begun.append((face, f"{take.folder.parent.name}/{take.folder.name}/{take.slot}"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lipsync.protocols import Fragment, Take
+from lipsync.protocols import Examined, Fragment, Take
 from mediaserver.admission import Admission, Scene
 from mediaserver.inserts import Insert, InsertStore
 from mediaserver.pulse import Pulse
@@ -60,9 +60,9 @@ class SlowWorker:
 
     chance: random.Random = field(default_factory=lambda: random.Random(5))
 
-    async def examine(self, photo: bytes) -> bytes:
+    async def examine(self, photo: bytes) -> Examined:
         await asyncio.sleep(0.1)
-        return photo
+        return Examined(photo, photo)
 
     async def render(self, face: bytes, take: Take) -> AsyncIterator[Fragment]:
         for number in take.segments:
@@ -98,7 +98,7 @@ class Crowd:
         """Let a viewer's photo be accepted now, with a slot of `kind` that is `starts_s` away."""
         insert = Insert(name, "part2", "v1", kind, kind, RUNGS, range(10, 10 + segments), Pulse())
         insert.due_s = asyncio.get_running_loop().time() + starts_s
-        self.admission.add(Scene(insert, b"face", Path("part2/v1")))
+        self.admission.add(Scene(insert, b"photo", Path("part2/v1"), b"face"))
         return insert
 
     async def visit(self, name: str, kind: str) -> None:

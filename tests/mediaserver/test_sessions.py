@@ -1,21 +1,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
+import sqlite3
 import stat
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from aiohttp import FormData
 
-from mediaserver.ledger import pinned_versions
+from mediaserver.admission import Scene
+from mediaserver.capability import Seal
+from mediaserver.ledger import Ledger, SessionRow, pinned_versions
+from mediaserver.steadyclock import SteadyClock
 from tests.mediaserver.conftest import Publish, ScriptedFaceWorker, Serve, Served
 
 
 def files_below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != "CACHEDIR.TAG"]
 
 
 def holds(folder: Path, needle: bytes) -> list[Path]:
@@ -39,7 +45,7 @@ async def test_the_consent_text_comes_with_its_hash_and_two_boxes(serve: Serve):
     consent = json.loads(sent)
     assert consent["sha256"] == sha256(consent["text"].encode()).hexdigest()
     assert [box["id"] for box in consent["boxes"]] == ["own_face", "age"]
-    assert (consent["lang"], consent["version"]) == ("en", "1")
+    assert (consent["lang"], consent["version"]) == ("en", "2")
 
 
 @pytest.mark.parametrize(
@@ -269,7 +275,7 @@ async def test_delete_leaves_nothing_and_everything_below_is_gone(publish: Publi
     session = await ready_session(served)
     capability = session.split("/")[1]
     inserts = tmp_path / "state" / "inserts"
-    (kept_as,) = [path.name for path in inserts.iterdir()]
+    (kept_as,) = [path.name for path in inserts.iterdir() if path.is_dir()]
     async with served.client.delete(served.url + session) as answer:
         assert (answer.status, await answer.read()) == (204, b"")
     assert files_below(inserts) == []
@@ -401,7 +407,7 @@ async def test_what_a_crash_left_of_an_unknown_session_is_deleted_at_the_start(s
     left.mkdir(parents=True)
     (left / "5.m4s").write_bytes(b"face")
     await serve()
-    assert list((tmp_path / "state" / "inserts").iterdir()) == []
+    assert [path for path in (tmp_path / "state" / "inserts").iterdir() if path.is_dir()] == []
 
 
 # --- secrets ---
@@ -474,3 +480,71 @@ async def test_a_session_plays_its_version_on_and_names_it_to_whoever_clears_up(
 
 def test_without_any_session_ever_no_version_is_pinned(tmp_path: Path):
     assert pinned_versions(tmp_path, "part2") == set()
+
+
+async def test_a_consent_has_a_sealed_receipt_that_lies_with_the_session_and_dies_with_it(serve: Serve, tmp_path: Path):
+    served = await serve()
+    consent = json.loads((await served.get("consent"))[2])
+    agreed = {"consent": consent["sha256"], "boxes": {box["id"]: True for box in consent["boxes"]}}
+    async with served.client.post(served.url + "sessions", json=agreed) as answer:
+        said = await answer.json()
+    receipt = said["receipt"]
+    seal = receipt.pop("seal")
+    key = (tmp_path / "state" / "keys" / "capability.key").read_bytes()
+    assert seal == Seal(key).over(json.dumps(receipt, sort_keys=True))
+    assert (receipt["consent"], receipt["boxes"], receipt["via"]) == (consent["sha256"], ["own_face", "age"], "page")
+    assert holds(tmp_path / "state", receipt["boxes_sha256"].encode())
+    async with served.client.delete(f"{served.url}{said['session'].lstrip('/')}") as answer:
+        assert answer.status == 204
+    assert not holds(tmp_path / "state", receipt["boxes_sha256"].encode())
+
+
+async def test_a_face_is_gone_when_its_scene_is_made_and_looked_for_again_in_the_photo_when_needed(
+    publish: Publish, serve: Serve
+):
+    publish(chapter="part1")
+    publish(chapter="part2")
+    served = await serve()
+    session = await ready_session(served)
+    gc.collect()
+    assert [scene for scene in gc.get_objects() if isinstance(scene, Scene) and (scene.face or scene.photo)] == []
+    assert served.worker.examined == 1
+    await served.get(f"{session}part1/stream.mpd")
+    await served.until(session, "ready")
+    assert served.worker.examined == 2
+
+
+async def test_a_session_does_not_live_longer_because_the_clock_was_set_back_while_the_server_was_down(
+    serve: Serve, monkeypatch
+):
+    now = [1_800_000_000.0]
+    monkeypatch.setattr("mediaserver.steadyclock.time.time", lambda: now[0])
+    monkeypatch.setattr("mediaserver.steadyclock.uptime_s", lambda: now[0])
+    monkeypatch.setattr(SteadyClock.__init__, "__defaults__", (0.0, lambda: now[0], lambda: now[0]))
+    first = await serve(session_idle_h=2.0)
+    session = await first.begin()
+    now[0] += 1.9 * 3600
+    await serve.stop(first)
+    now[0] -= 24 * 3600
+    second = await serve(session_idle_h=2.0)
+    now[0] += 0.2 * 3600
+    assert (await second.get(session))[0] == 410
+
+
+async def test_backups_pass_by_what_must_not_be_kept(serve: Serve, tmp_path: Path):
+    await serve()
+    for name in ("inserts", "keys"):
+        tag = (tmp_path / "state" / name / "CACHEDIR.TAG").read_bytes()
+        assert tag.startswith(b"Signature: 8a477f597d28d172789f06886806bc55")
+
+
+def test_a_book_of_an_earlier_version_is_completed(tmp_path: Path):
+    with closing(sqlite3.connect(tmp_path / "sessions.sqlite")) as db, db:
+        db.execute(
+            "CREATE TABLE session (id TEXT PRIMARY KEY, created_s INTEGER, used_s INTEGER, consent_sha256 TEXT,"
+            " consent_version TEXT, lang TEXT)"
+        )
+        db.execute("INSERT INTO session VALUES ('a', 1, 2, 'x', '1', 'en')")
+    ledger = Ledger(tmp_path)
+    assert ledger.sessions() == [SessionRow("a", 1, 2, "x", "1", "en", "", "page")]
+    ledger.close()
