@@ -72,10 +72,11 @@ def _of_credentials(found: Credentials | None) -> tuple[str, ...]:
         return (f"The Content Credentials do not hold: {'; '.join(found.problems) or 'they are damaged'}.",)
     signer = f"{found.signer!r}" if found.signer else "an unnamed signer"
     trust = "who is trusted here" if found.trusted else "who is not known here, so anybody may have signed"
+    generator = f"{found.generator!r}" if found.generator else "an unnamed program"
     said = "parts of the pictures were made by AI" if found.says_ai else "nothing of AI"
     return (
         f"The Content Credentials are whole: nothing was changed since {signer} signed, {trust}.",
-        f"They say: made with {found.generator or 'an unnamed program'}; {said}.",
+        f"They say: made with {generator}; {said}.",
     )
 
 

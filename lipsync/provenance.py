@@ -83,6 +83,9 @@ class Credentials:
         return any(source in {Source.COMPOSITE, Source.GENERATED} for source in self.sources)
 
 
+DAMAGED = Credentials(False, False, "", "", "", (), None, ("they are damaged",))
+
+
 def sign(data: bytes, statement: Statement, issuer: Issuer) -> bytes:
     """Return a flat MP4, fragmented or not, with credentials inside. Raises SigningFailed."""
     signed = io.BytesIO()
@@ -147,9 +150,9 @@ def read_credentials(path: Path, anchors: str = "") -> Credentials | None:
         except c2pa.C2paError.ManifestNotFound:
             return None
         except c2pa.C2paError as error:
-            if str(error).startswith(ELSEWHERE):
-                return None
-            return Credentials(False, False, "", "", "", (), None, (f"they cannot be read ({error})",))
+            return None if str(error).startswith(ELSEWHERE) else DAMAGED
+        except (LookupError, TypeError, ValueError, AttributeError):
+            return DAMAGED  # the file says what it likes: a list where a table should be
 
 
 def _context(anchors: str) -> Any:

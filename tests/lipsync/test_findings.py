@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from encoder.tools import Tools
 from lipsync.credentials import Issuer, own_issuer
-from lipsync.findings import inspect
+from lipsync.findings import Findings, inspect
 from lipsync.provenance import Statement, sign
 from tests.lipsync.scenery import changed, clouds, encode
 from tests.lipsync.test_markreader import NUMBER, SIZE, marked
@@ -74,6 +75,13 @@ def test_a_changed_scene(scene: Path, issuer: Issuer, tmp_path: Path, tools: Too
 
 def test_a_scene_of_a_server_that_is_not_known(scene: Path, tools: Tools):
     assert "not known here" in inspect(scene, "", tools).sentences[0]
+
+
+def test_names_from_a_file_cannot_command_a_terminal(scene: Path, tools: Tools):
+    found = inspect(scene, "", tools).credentials
+    assert found is not None
+    found = replace(found, generator="\x1b[2J", signer="\x1b[2J")
+    assert "\x1b" not in "".join(Findings(found, None, playable=True).sentences)
 
 
 def test_any_other_video(tmp_path: Path, tools: Tools):

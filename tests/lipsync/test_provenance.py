@@ -158,6 +158,24 @@ def test_the_manifest_names_no_person_and_no_place():
     ] == []
 
 
+@pytest.mark.parametrize(
+    "data", [[1, 2], {"alg": "mediaserver.mark.1", "blocks": {}}, {"alg": "mediaserver.mark.1"}, "x"]
+)
+def test_a_statement_of_an_odd_shape_disturbs_nobody(
+    data: object, flat: bytes, issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    odd = manifest(STATEMENT)
+    odd["assertions"][1]["data"] = data
+    monkeypatch.setattr(provenance, "manifest", lambda _: odd)
+    try:
+        (tmp_path / "odd.mp4").write_bytes(sign(flat, STATEMENT, issuer))
+    except SigningFailed:
+        return  # c2pa itself refuses this shape
+    found = read_credentials(tmp_path / "odd.mp4", issuer.anchors)
+    assert found is not None
+    assert found.render_id is None
+
+
 def test_an_operators_certificate_signs(flat: bytes, tmp_path: Path):
     issuer = operator_issuer(*Authority().hand_over(tmp_path))
     (tmp_path / "signed.mp4").write_bytes(sign(flat, STATEMENT, issuer))
