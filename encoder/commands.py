@@ -48,6 +48,34 @@ def chunk_command(
     return _whole(outputs, tools)
 
 
+def sample_command(
+    master: Master, ladder: Ladder, tries: tuple[Rung, ...], frames: range, *, work: Path, tools: Tools
+) -> list[str]:
+    """Return the process that encodes a few frames with each of `tries`, as `<name>_<crf>.mp4` in `work`."""
+    branches = _frames(master, ladder.grid, ladder.rungs[0], frames).split()
+    outputs = [_encoded(branches[i], rung, ladder.grid, work / _trial(rung, "mp4")) for i, rung in enumerate(tries)]
+    return _whole(outputs, tools)
+
+
+def score_command(
+    master: Master, ladder: Ladder, tries: tuple[Rung, ...], frames: range, *, work: Path, tools: Tools
+) -> list[str]:
+    """Return the process that compares them with the master at the size of the top rung; writes `<name>_<crf>.json`."""
+    top = ladder.rungs[0]
+    originals = _scaled(_frames(master, ladder.grid, top, frames), top).split()
+    outputs = []
+    for i, rung in enumerate(tries):
+        made = _scaled(ffmpeg.input(str(work / _trial(rung, "mp4"))).video.filter("setpts", "PTS-STARTPTS"), top)
+        log = {"log_fmt": "json", "log_path": str(work / _trial(rung, "json")), "n_threads": 2, "n_subsample": 4}
+        scored = ffmpeg.filter([made, originals[i]], "libvmaf", **log)
+        outputs.append(ffmpeg.output(scored, "-", f="null"))
+    return _whole(outputs, tools)
+
+
+def _trial(rung: Rung, suffix: str) -> str:
+    return f"{rung.name}_{rung.crf}.{suffix}"
+
+
 def audio_command(ladder: Ladder, work: Path, tools: Tools) -> list[str]:
     """Return the process that writes every track whole as `audio_<language>.mp4` into `work`."""
     files = {path: ffmpeg.input(f"file:{path}") for path in dict.fromkeys(track.path for track in ladder.tracks)}
@@ -136,12 +164,16 @@ def _scaled(stream: Any, rung: Rung) -> Any:
 
 
 def _rung(stream: Any, rung: Rung, grid: Grid, work: Path) -> Any:
+    return _encoded(stream, rung, grid, work / f"{rung.rendition}.mp4")
+
+
+def _encoded(stream: Any, rung: Rung, grid: Grid, target: Path) -> Any:
     return ffmpeg.output(
         _scaled(stream, rung),
-        str(work / f"{rung.rendition}.mp4"),
+        str(target),
         **(_x264(rung, grid) if rung.codec == "h264" else _svt_av1(grid)),
         **COLOUR,
-        crf=rung.crf,
+        **({"b:v": rung.maxrate_bps} if rung.crf is None else {"crf": rung.crf}),
         maxrate=rung.maxrate_bps,
         bufsize=2 * rung.maxrate_bps,
         movflags=FRAGMENTS,

@@ -13,7 +13,7 @@ STEPS = (
     ("720p", 720, 21, 5_000_000),
     ("432p", 432, 20, 2_500_000),
 )
-AV1_CRF_ABOVE = 12
+AV1_FINEST = 18
 PLAIN = Choices()
 # Level, macroblocks per second, macroblocks per frame (ITU-T H.264, table A-1).
 LEVELS = (
@@ -34,6 +34,8 @@ def ladder_for(master: Master, choices: Choices = PLAIN) -> Ladder:
     if not fitting:
         fitting = [(f"{_even(master.height)}p", master.height, 20, 2_500_000)]
     rungs = tuple(_rung(master, *step) for step in fitting)
+    if choices.ladder == "film":
+        rungs = tuple(replace(rung, crf=None) for rung in rungs)
     if choices.av1:
         rungs += tuple(as_av1(rung) for rung in rungs)
     return Ladder(Grid.near(master.rate, master.frames), rungs, master.tracks)
@@ -45,8 +47,12 @@ def _rung(master: Master, name: str, height: int, crf: int, maxrate_bps: int) ->
 
 
 def as_av1(rung: Rung) -> Rung:
-    """Return the same picture in AV1: CRF and peak that look as good (measured, benchmarks/RESULTS.md)."""
-    return replace(rung, codec="av1", crf=rung.crf + AV1_CRF_ABOVE, maxrate_bps=rung.maxrate_bps * 6 // 10)
+    """Return the same picture in AV1, at the CRF that looks as good.
+
+    SVT-AV1 at preset 8 and CRF 32 looks like x264 at CRF 24, and its scale is twice as fine.
+    """
+    crf = None if rung.crf is None else max(AV1_FINEST, 32 + 2 * (rung.crf - 24))
+    return replace(rung, codec="av1", crf=crf, maxrate_bps=rung.maxrate_bps * 6 // 10)
 
 
 def _even(length: float) -> int:

@@ -89,12 +89,15 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One picture size of the ladder in one codec; rates in bits per second. `level` is H.264's."""
+    """One picture size of the ladder in one codec; rates in bits per second. `level` is H.264's.
+
+    Without `crf` the rate is always about `maxrate_bps`.
+    """
 
     name: str
     width: int
     height: int
-    crf: int
+    crf: int | None
     maxrate_bps: int
     level: str
     codec: Codec = "h264"

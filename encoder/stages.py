@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from encoder import damage, encoding, package, publish
+from encoder import damage, encoding, package, publish, quality
 from encoder.chapter import chapter_id, check_alone
 from encoder.chunk import CHUNK_S, Chunk, chunks_of, join
 from encoder.commands import audio_file
@@ -81,6 +81,8 @@ def plan(
         if narration is None and ladder.sound is None:
             raise BadSidecar(sidecar_path(path), f"slot {slot.id!r} has no speech: the master is silent.")
     version, chunks = _version(path, sidecar, choices, cancelled), chunks_of(ladder.grid, chunk_s)
+    if choices.ladder == "title":
+        ladder = quality.chosen(master, ladder, tools, cancelled)
     return Plan(chapter, version, sidecar.title, master, ladder, slots, chunks)
 
 

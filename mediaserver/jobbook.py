@@ -47,7 +47,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of the book: an order and how far it has come; `command` and `stderr_tail` tell of a failed program."""
+    """One row of the book: an order and how far it has come; `command` and `stderr_tail` tell of a failed program.
+
+    `notes` are sentences on what the chapter has otherwise than its master.
+    """
 
     id: str
     file: str
@@ -67,6 +70,7 @@ class Job:
     hint: str | None = None
     command: list[str] | None = None
     stderr_tail: str | None = None
+    notes: list[str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"name": self.file}
@@ -84,6 +88,7 @@ _NOTED = (
     "hint",
     "command",
     "stderr_tail",
+    "notes",
 )
 
 

@@ -41,7 +41,7 @@ class JobReport:
 def line(job: Job) -> str:
     """Return the sentence for a state that a job has just reached."""
     if job.state == "published":
-        return f"{job.file} is published as the chapter {job.chapter}."
+        return "\n  ".join([f"{job.file} is published as the chapter {job.chapter}.", *(job.notes or ())])
     if job.state in ("refused", "failed"):
         return f"{job.file} {'is refused' if job.state == 'refused' else 'has failed'}: {job.sentence}\n  {job.hint}"
     if job.state == "paused":

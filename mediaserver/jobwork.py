@@ -22,6 +22,7 @@ from encoder.disk import is_full
 from encoder.encoding import Progress
 from encoder.errors import EncoderError, MasterChanged, ToolCancelled, ToolFailed
 from encoder.guard import Care
+from encoder.model import Choices
 from encoder.stages import Plan
 from encoder.tools import find_tools
 from encoder.watch import check_settled, stamp_of
@@ -126,8 +127,10 @@ class Work:
         if self._order.settle_s:
             check_settled(self._path, self._order.settle_s)
         chunk_s = Fraction(str(self._settings.chunk_s))
-        plan = stages.plan(self._path, find_tools(), self.stopped, chunk_s)
-        self._note(chapter=plan.chapter, version=plan.version)
+        settings = self._settings
+        choices = Choices("film" if settings.ladder == "film" else "title", settings.av1, settings.loudness)
+        plan = stages.plan(self._path, find_tools(), self.stopped, chunk_s, choices)
+        self._note(chapter=plan.chapter, version=plan.version, notes=list(plan.master.notes))
         if stages.is_published(plan, self._media):
             self._note(percent=100)
             return None
@@ -172,7 +175,8 @@ class Work:
 
     def _assemble(self, plan: Plan) -> None:
         if not stages.is_finished(plan, self._media):
-            stages.assemble(plan, self._media, find_tools())
+            made = stages.assemble(plan, self._media, find_tools())
+            self._note(notes=list(made.notes))
 
     def _bake(self, plan: Plan) -> None:
         """Analyse each slot's speech once, for all viewers."""

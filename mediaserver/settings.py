@@ -71,6 +71,11 @@ class Settings:
     stall_s: float = _setting(
         180.0, "seconds after which a client that takes nothing of its answer is dropped", 1, 3600
     )
+    ladder: str = _setting(
+        "title", 'how qualities of pictures are chosen: "title" for each film, "film" for fixed 8, 5 and 2.5 Mb/s'
+    )
+    av1: bool = _setting(True, "whether every picture is encoded in AV1, too")
+    loudness: bool = _setting(False, "whether every sound is brought to the loudness of EBU R128")
     settle_s: float = _setting(2.0, "seconds for which a master must not change before it is taken", 0.1, 3600)
     poll_s: float = _setting(1.0, "seconds between two looks at raw/ while masters settle", 0.05, 60)
     chunk_s: float = _setting(60.0, "seconds of film that are encoded as one piece; shorter than two is one", 1, 3600)
@@ -135,6 +140,8 @@ def _build(values: Mapping[str, Any]) -> Settings:
     inner = {key.partition(".")[2]: value for key, value in values.items() if "." in key}
     outer = {key: value for key, value in values.items() if "." not in key}
     settings = Settings(**outer, consent=Consent(**inner))
+    if settings.ladder not in ("title", "film"):
+        raise SettingsError(f"ladder = {settings.ladder!r}: it is one of title and film.")
     if settings.access_log not in ("off", "combined", "json"):
         raise SettingsError(f"access_log = {settings.access_log!r}: it is one of off, combined and json.")
     if bool(settings.tls_certificate) != bool(settings.tls_key):

@@ -45,6 +45,7 @@ function jobCard(job) {
     problem.append(element("strong", { textContent: job.sentence }), job.hint ?? "");
     card.append(problem);
   }
+  for (const note of job.notes ?? []) card.append(element("p", { className: "muted small", textContent: note }));
   return card;
 }
 

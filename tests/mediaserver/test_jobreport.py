@@ -23,6 +23,8 @@ def test_every_state_has_a_sentence():
     refused = replace(JOB, state="refused", sentence="It ends too early.", hint="Copy it again.")
     assert line(JOB) == "part2.mov waits for its turn."
     assert line(replace(JOB, state="published", chapter="part2")) == "part2.mov is published as the chapter part2."
+    varies = replace(JOB, state="published", chapter="part2", notes=["Its frame rate varies."])
+    assert line(varies).endswith("the chapter part2.\n  Its frame rate varies.")
     assert line(refused) == "part2.mov is refused: It ends too early.\n  Copy it again."
     assert line(replace(refused, state="failed")).startswith("part2.mov has failed: It ends")
     assert line(replace(JOB, state="cancelled")) == "part2.mov is cancelled."

@@ -1,0 +1,114 @@
+"""How finely a film must be encoded: short samples at two qualities, measured against the master by VMAF.
+
+VMAF (Netflix, libvmaf of ffmpeg) says how good a picture looks at the size of the largest rung, from 0 to 100.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import exp, log
+from pathlib import Path
+
+from encoder.commands import sample_command, score_command
+from encoder.guard import Care
+from encoder.ladder import as_av1
+from encoder.model import Grid, Ladder, Master, Rung
+from encoder.tools import Tools, run_tool
+
+# Too short a film is not worth the samples: it gets the usual qualities.
+SHORTEST_S = 10
+SAMPLES, SAMPLE_FRAMES = 2, 24
+CRFS = (20, 27)
+FINEST, COARSEST = 17, 30
+TARGET = 94.0
+# A smaller rung is blurred by being enlarged: so much below its own best is not seen any more.
+BELOW_BEST = 1.5
+# A rung must look that much better than the next one, or need that much less, or it is left out.
+LEAST_GAIN, LEAST_SAVING = 1.0, 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One rung at one CRF: its mean VMAF and its size in bytes, over all samples."""
+
+    rung: str
+    crf: int
+    vmaf: float
+    bytes: int
+
+
+def chosen(master: Master, ladder: Ladder, tools: Tools, cancelled: Callable[[], bool] | None = None) -> Ladder:
+    """Return the ladder with each rung's CRF for this film, without the rungs that bring nothing.
+
+    Raises ToolFailed, ToolCancelled.
+    """
+    if ladder.grid.duration_s < SHORTEST_S:
+        return ladder
+    h264 = tuple(rung for rung in ladder.rungs if rung.codec == "h264")
+    with tempfile.TemporaryDirectory(prefix="samples-") as folder:
+        trials = _tried(master, replace(ladder, rungs=h264), Path(folder), tools, Care(cancelled=cancelled))
+    crfs = decide([rung.name for rung in h264], trials)
+    kept = tuple(replace(rung, crf=crfs[rung.name]) for rung in h264 if rung.name in crfs)
+    av1 = tuple(as_av1(rung) for rung in kept) if len(ladder.rungs) > len(h264) else ()
+    return replace(ladder, rungs=kept + av1)
+
+
+def samples_of(grid: Grid) -> tuple[range, ...]:
+    """Return short runs of frames, evenly spread, none at the very beginning or end."""
+    places = (Fraction(2 * i + 1, 2 * SAMPLES) for i in range(SAMPLES))
+    starts = [int(grid.frames * place) for place in places]
+    return tuple(range(start, min(start + SAMPLE_FRAMES, grid.frames)) for start in starts)
+
+
+def _tried(master: Master, ladder: Ladder, folder: Path, tools: Tools, care: Care) -> list[Trial]:
+    """Encode every sample with every rung and CRF, and let ffmpeg compare them with the master."""
+    tries = tuple(replace(rung, crf=crf) for rung in ladder.rungs for crf in CRFS)
+    results: dict[Rung, list[tuple[float, int]]] = {one: [] for one in tries}
+    for number, frames in enumerate(samples_of(ladder.grid)):
+        work = folder / str(number)
+        work.mkdir()
+        run_tool(sample_command(master, ladder, tries, frames, work=work, tools=tools), care=care)
+        run_tool(score_command(master, ladder, tries, frames, work=work, tools=tools), care=care)
+        for one in tries:
+            report = json.loads((work / f"{one.name}_{one.crf}.json").read_text("utf-8"))
+            vmaf = float(report["pooled_metrics"]["vmaf"]["mean"])
+            results[one].append((vmaf, (work / f"{one.name}_{one.crf}.mp4").stat().st_size))
+    return [Trial(one.name, one.crf or 0, *_pooled(found)) for one, found in results.items()]
+
+
+def _pooled(found: Iterable[tuple[float, int]]) -> tuple[float, int]:
+    scores, sizes = zip(*found, strict=True)
+    return sum(scores) / len(scores), sum(sizes)
+
+
+def decide(names: list[str], trials: Iterable[Trial]) -> dict[str, int]:
+    """Return the CRF of every rung worth having; `names` from the largest to the smallest. Pure."""
+    by_rung = {name: sorted((t for t in trials if t.rung == name), key=lambda t: t.crf) for name in names}
+    planned = [_planned(by_rung[name]) for name in names]
+    kept: list[Trial] = []
+    for trial in planned:
+        if not kept:
+            kept.append(trial)
+        elif trial.bytes > kept[-1].bytes * (1 - LEAST_SAVING):
+            continue
+        elif kept[-1].vmaf - trial.vmaf < LEAST_GAIN:
+            kept[-1] = trial
+        else:
+            kept.append(trial)
+    return {trial.rung: trial.crf for trial in kept}
+
+
+def _planned(trials: list[Trial]) -> Trial:
+    """Return what the rung would be like at the coarsest CRF that is good enough, on the line through two trials."""
+    fine, coarse = trials
+    target = min(TARGET, fine.vmaf - BELOW_BEST) if fine.vmaf < TARGET + BELOW_BEST else TARGET
+    slope = (fine.vmaf - coarse.vmaf) / (coarse.crf - fine.crf)
+    crf = COARSEST if slope <= 0 else int(fine.crf + (fine.vmaf - target) / slope)
+    crf = max(FINEST, min(COARSEST, crf))
+    share = (crf - fine.crf) / (coarse.crf - fine.crf)
+    size = exp(log(fine.bytes) + share * (log(coarse.bytes) - log(fine.bytes)))
+    return Trial(fine.rung, crf, fine.vmaf - slope * (crf - fine.crf), round(size))
