@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import time
@@ -13,6 +12,7 @@ from aiohttp.abc import AbstractAccessLogger
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from mediaserver.capability import redacted
+from mediaserver.proxies import Proxies
 from mediaserver.replies import SENT_BYTES
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -62,34 +62,6 @@ def _quoted(text: str) -> str:
     """Return a client's own words so that they cannot end their quotes, and without what they must not tell."""
     shown = redacted(text.partition("?")[0]) if "://" in text else text
     return "".join(c if c.isprintable() and c not in '"\\' else f"\\x{ord(c):02x}" for c in shown) or "-"
-
-
-class Proxies:
-    """The addresses and networks whose word on their clients is taken."""
-
-    def __init__(self, trusted: tuple[str, ...]) -> None:
-        self._networks = [ipaddress.ip_network(text, strict=False) for text in trusted]
-
-    def client(self, peer: str, forwarded_for: str | None) -> str:
-        """Return the last address in X-Forwarded-For that no trusted proxy stands for, else the peer's."""
-        if not self._networks or forwarded_for is None or not self._trusts(peer):
-            return peer
-        client = peer
-        for address in reversed([part.strip() for part in forwarded_for.split(",")]):
-            try:
-                client = str(ipaddress.ip_address(address))
-            except ValueError:
-                return client
-            if not self._trusts(client):
-                return client
-        return client
-
-    def _trusts(self, address: str) -> bool:
-        try:
-            found = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(found in network for network in self._networks)
 
 
 class AccessLog(AbstractAccessLogger):
