@@ -12,7 +12,7 @@ from fractions import Fraction
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
-from encoder.model import Presentation, Rendition, Segment, Sound
+from encoder.model import Caption, Presentation, Rendition, Segment
 
 ON_DEMAND, FULL = "urn:mpeg:dash:profile:isoff-on-demand:2011", "urn:mpeg:dash:profile:full:2011"
 CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
@@ -35,6 +35,11 @@ def dash(p: Presentation, *, personal: bool = False) -> str:
         *_video_set(p, 0, p.videos, personal),
         *(line for number, audio in enumerate(p.audios, start=1) for line in _audio_set(p, number, audio, personal)),
         *(line for number, videos in _other_sets(p, personal) for line in _video_set(p, number, videos, personal)),
+        *(
+            line
+            for number, caption in _caption_sets(p, personal)
+            for line in _caption_set(p, number, caption, personal)
+        ),
         " </Period>",
         "</MPD>",
     ]
@@ -73,6 +78,23 @@ def _video_set(p: Presentation, number: int, videos: tuple[Rendition, ...], pers
     yield "  </AdaptationSet>"
 
 
+def _caption_sets(p: Presentation, personal: bool) -> Iterator[tuple[int, Caption]]:
+    before = 1 + len(p.audios) + (0 if personal else len(p.video_sets) - 1)
+    return enumerate(p.captions, start=before)
+
+
+def _caption_set(p: Presentation, number: int, caption: Caption, personal: bool) -> Iterator[str]:
+    """One whole WebVTT file (ISO/IEC 23009-1, 5.3.9.2: a Representation of a single self-initializing segment)."""
+    up = "../" * 3 + quote(p.chapter) + "/" if personal else ""
+    yield (f'  <AdaptationSet id="{number}" contentType="text" mimeType="text/vtt" lang={quoteattr(caption.language)}>')
+    yield f"   <Label>{escape(_name(caption.language))}</Label>"
+    yield '   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="subtitle"/>'
+    yield f'   <Representation id="{caption.id}" bandwidth="1000">'
+    yield f"    <BaseURL>{escape(up + quote(p.version) + '/' + quote(caption.file))}</BaseURL>"
+    yield "   </Representation>"
+    yield "  </AdaptationSet>"
+
+
 def _audio_set(p: Presentation, number: int, audio: Rendition, personal: bool) -> Iterator[str]:
     """Sound is not personal: in both manifests it is the same file with the same index."""
     assert audio.sound is not None
@@ -81,7 +103,7 @@ def _audio_set(p: Presentation, number: int, audio: Rendition, personal: bool) -
         f'  <AdaptationSet id="{number}" contentType="audio" mimeType="audio/mp4" lang={quoteattr(sound.language)}'
         ' segmentAlignment="true" subsegmentAlignment="true" subsegmentStartsWithSAP="1">'
     )
-    yield f"   <Label>{escape(_name(sound))}</Label>"
+    yield f"   <Label>{escape(_name(sound.language))}</Label>"
     yield f'   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="{"main" if number == 1 else "dub"}"/>'
     yield (
         f'   <Representation id="{audio.id}" codecs="{audio.codecs}" audioSamplingRate="{sound.sample_rate_hz}"'
@@ -123,6 +145,7 @@ def hls_multivariant(p: Presentation, *, personal: bool = False) -> str:
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
     for number, audio in enumerate(p.audios):
         lines.append(_media_tag(p, audio, first=number == 0, personal=personal))
+    lines += [_caption_tag(p, caption, personal=personal) for caption in p.captions]
     for videos in p.video_sets[:1] if personal else p.video_sets:
         for video in videos:
             lines += [_variant_tag(p, video, personal), f"{quote(p.version)}/{video.id}.m3u8"]
@@ -134,7 +157,7 @@ def _media_tag(p: Presentation, audio: Rendition, *, first: bool, personal: bool
     sound, up = audio.sound, f"../../../{quote(p.chapter)}/" if personal else ""
     language = f'LANGUAGE="{sound.language}",' if sound.language != "und" else ""
     return (
-        f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{_name(sound)}",{language}AUTOSELECT=YES,'
+        f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{_name(sound.language)}",{language}AUTOSELECT=YES,'
         f'DEFAULT={"YES" if first else "NO"},CHANNELS="{sound.channels}",URI="{up}{quote(p.version)}/{audio.id}.m3u8"'
     )
 
@@ -160,8 +183,26 @@ def _variant_tag(p: Presentation, video: Rendition, personal: bool) -> str:
         f'CODECS="{codecs}",'
         f"RESOLUTION={picture.width}x{picture.height},FRAME-RATE={float(picture.rate):.3f}"
         + (',AUDIO="audio"' if audios else "")
+        + (',SUBTITLES="captions"' if p.captions else "")
         + ",CLOSED-CAPTIONS=NONE"
     )
+
+
+def _caption_tag(p: Presentation, caption: Caption, *, personal: bool) -> str:
+    up = f"../../../{quote(p.chapter)}/" if personal else ""
+    return (
+        f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="captions",NAME="{_name(caption.language)}",'
+        f'LANGUAGE="{caption.language}",AUTOSELECT=YES,DEFAULT=NO,FORCED=NO,'
+        f'URI="{up}{quote(p.version)}/{caption.id}.m3u8"'
+    )
+
+
+def hls_captions(p: Presentation, caption: Caption) -> str:
+    """Return the playlist of one language's captions: the whole file as one segment (RFC 8216bis, 3.1.4)."""
+    duration = _decimal(p.grid.duration_s, fixed=True)
+    lines = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{-(-p.grid.duration_s // 1)}"]
+    lines += ["#EXT-X-PLAYLIST-TYPE:VOD", f"#EXTINF:{duration},", quote(caption.file), "#EXT-X-ENDLIST"]
+    return "\n".join(lines) + "\n"
 
 
 def hls_media(p: Presentation, rendition_id: str, *, personal: bool = False) -> str:
@@ -213,7 +254,7 @@ def _decimal(seconds: Fraction, *, fixed: bool = False) -> str:
     return text if fixed else text.rstrip("0").rstrip(".")
 
 
-def _name(sound: Sound) -> str:
+def _name(language: str) -> str:
     """Return the language's own name for people, or its tag; quotes would end an attribute of HLS."""
-    name = NAMES.get(sound.language.split("-")[0], sound.language)
+    name = NAMES.get(language.split("-", maxsplit=1)[0], language)
     return "Original" if name == "und" else name.replace('"', "'")

@@ -9,69 +9,30 @@ from pathlib import Path
 from typing import Any, Literal
 
 from encoder.errors import BadPresentation
-from encoder.grid import Grid as Grid  # noqa: PLC0414 - a word of the model, too
+from encoder.grid import Grid
+from encoder.master import Footage, Master, Sound, Track
 
+__all__ = [
+    "Caption",
+    "Choices",
+    "Codec",
+    "Footage",
+    "Grid",
+    "InsertFormat",
+    "Ladder",
+    "Master",
+    "Picture",
+    "Placement",
+    "Presentation",
+    "Rendition",
+    "Rung",
+    "Segment",
+    "Slot",
+    "Sound",
+    "Track",
+]
 Json = dict[str, Any]
 Codec = Literal["h264", "av1"]
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """One audio track; `language` is a BCP 47 tag."""
-
-    channels: int
-    sample_rate_hz: int
-    language: str
-
-
-@dataclass(frozen=True, slots=True)
-class Track:
-    """Where a sound comes from: the `number`-th audio stream of a file, to be changed by `gain_db`."""
-
-    path: Path
-    number: int
-    sound: Sound
-    gain_db: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Footage:
-    """What the pictures of a master need before they can be scaled.
-
-    `number` counts the file's video streams; `fields` says which field comes first if a picture is two of them;
-    `transfer` is the light's curve: ITU-R BT.2100's "pq" and "hlg" are more than a common screen shows.
-    """
-
-    number: int = 0
-    fields: Literal["", "tff", "bff"] = ""
-    transfer: Literal["sdr", "pq", "hlg"] = "sdr"
-
-
-@dataclass(frozen=True, slots=True)
-class Master:
-    """What ffprobe says of an editor's file, checked. Sizes are of the displayed picture, in square pixels.
-
-    `rate` and `frames` are those that the chapter gets; `notes` tells the editor in sentences what is made different.
-    """
-
-    path: Path
-    width: int
-    height: int
-    rate: Fraction
-    frames: int
-    tracks: tuple[Track, ...]
-    bytes: int
-    footage: Footage = Footage()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def duration_s(self) -> Fraction:
-        return self.frames / self.rate
-
-    @property
-    def sound(self) -> Sound | None:
-        """The main sound."""
-        return self.tracks[0].sound if self.tracks else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +189,18 @@ class Rendition:
 
 
 @dataclass(frozen=True, slots=True)
+class Caption:
+    """One language's captions as one WebVTT file; `language` is a BCP 47 tag."""
+
+    file: str
+    language: str
+
+    @property
+    def id(self) -> str:
+        return Path(self.file).stem
+
+
+@dataclass(frozen=True, slots=True)
 class Presentation:
     """All renditions of one chapter version: everything the server needs to know of it.
 
@@ -241,6 +214,7 @@ class Presentation:
     renditions: tuple[Rendition, ...]
     slots: tuple[Slot, ...] = ()
     notes: tuple[str, ...] = ()
+    captions: tuple[Caption, ...] = ()
 
     @property
     def videos(self) -> tuple[Rendition, ...]:
@@ -259,6 +233,9 @@ class Presentation:
 
     def rendition(self, id: str) -> Rendition | None:
         return next((r for r in self.renditions if r.id == id), None)
+
+    def caption(self, id: str) -> Caption | None:
+        return next((c for c in self.captions if c.id == id), None)
 
     def slot(self, id: str) -> Slot | None:
         return next((s for s in self.slots if s.id == id), None)
@@ -319,6 +296,7 @@ def _presentation_to(p: Presentation) -> Json:
         "renditions": [_rendition_to(r) for r in p.renditions],
         "slots": [_slot_to(s) for s in p.slots],
         "notes": list(p.notes),
+        "captions": [{"file": c.file, "language": c.language} for c in p.captions],
     }
 
 
@@ -332,6 +310,7 @@ def _presentation_from(d: Json) -> Presentation:
         renditions=tuple(_rendition_from(r) for r in d["renditions"]),
         slots=tuple(_slot_from(s) for s in d["slots"]),
         notes=tuple(d.get("notes", ())),
+        captions=tuple(Caption(c["file"], c["language"]) for c in d.get("captions", ())),
     )
 
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from encoder import damage, encoding, package, publish, quality
+from encoder.captions import captions_of, to_webvtt
 from encoder.chapter import chapter_id, check_alone
 from encoder.chunk import CHUNK_S, Chunk, chunks_of, join
 from encoder.commands import audio_file
@@ -23,7 +24,7 @@ from encoder.errors import (
 )
 from encoder.guard import Care
 from encoder.ladder import PLAIN, ladder_for
-from encoder.model import Choices, Ladder, Master, Presentation, Slot
+from encoder.model import Caption, Choices, Ladder, Master, Presentation, Slot
 from encoder.probe import probe
 from encoder.sidecar import Sidecar, read_sidecar, sidecar_path
 from encoder.soundtracks import tracks_of
@@ -47,6 +48,7 @@ class Plan:
     ladder: Ladder
     slots: tuple[tuple[Slot, Path | None], ...]
     chunks: tuple[Chunk, ...]
+    captions: tuple[tuple[Caption, Path], ...] = ()
 
     def folder(self, media: Path) -> Path:
         """Return the folder that is filled; it becomes the version's own by publication."""
@@ -80,16 +82,20 @@ def plan(
     for slot, narration in slots:
         if narration is None and ladder.sound is None:
             raise BadSidecar(sidecar_path(path), f"slot {slot.id!r} has no speech: the master is silent.")
-    version, chunks = _version(path, sidecar, choices, cancelled), chunks_of(ladder.grid, chunk_s)
+    captions = captions_of(path)
+    texts = tuple(file for _, file in captions)
+    version, chunks = _version(path, sidecar, choices, texts, cancelled), chunks_of(ladder.grid, chunk_s)
     if choices.ladder == "title":
         ladder = quality.chosen(master, ladder, tools, cancelled)
-    return Plan(chapter, version, sidecar.title, master, ladder, slots, chunks)
+    return Plan(chapter, version, sidecar.title, master, ladder, slots, chunks, captions)
 
 
-def _version(path: Path, sidecar: Sidecar, choices: Choices, cancelled: Callable[[], bool] | None) -> str:
+def _version(
+    path: Path, sidecar: Sidecar, choices: Choices, texts: tuple[Path, ...], cancelled: Callable[[], bool] | None
+) -> str:
     """Name a version by its content and by what is wanted of it, so that the same content is the same version."""
     masks = [path.with_name(slot.mask) for slot in sidecar.slots if slot.mask]
-    beside = [sidecar_path(path), *(file for _, file in (*sidecar.narrations, *sidecar.sounds)), *masks]
+    beside = [sidecar_path(path), *(file for _, file in (*sidecar.narrations, *sidecar.sounds)), *masks, *texts]
     whole = hashlib.sha256(f"{RECIPE} {choices}".encode())
     for file in (path, *beside):
         if file.is_file():
@@ -167,8 +173,11 @@ def assemble(plan: Plan, media: Path, tools: Tools) -> Presentation:
         if slot.mask:
             shutil.copyfile(plan.master.path.with_name(slot.mask), folder / slot.mask)
     slots = tuple(slot for slot, _ in plan.slots)
+    captions = tuple(caption for caption, _ in plan.captions)
+    for caption, file in plan.captions:
+        (folder / caption.file).write_text(to_webvtt(file), "utf-8")
     notes = (*plan.master.notes, *damage.notes(work / chunk.folder for chunk in plan.chunks))
-    presentation = Presentation(plan.chapter, plan.version, plan.title, grid, tuple(renditions), slots, notes)
+    presentation = Presentation(plan.chapter, plan.version, plan.title, grid, tuple(renditions), slots, notes, captions)
     (folder / "presentation.json").write_text(presentation.to_json(), "utf-8")
     return presentation
 

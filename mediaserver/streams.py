@@ -67,6 +67,8 @@ def _of_version(edition: Edition, name: str) -> PublishedFile | Manifest:
     if file := edition.files.get(name):
         return file
     stem = name.removesuffix(".m3u8")
+    if stem != name and (caption := edition.presentation.caption(stem)):
+        return edition.manifest(name, IMMUTABLE, lambda: manifest.hls_captions(edition.presentation, caption))
     if stem == name or edition.presentation.rendition(stem) is None:
         raise NotFound(name[:200])
     return edition.manifest(name, IMMUTABLE, lambda: manifest.hls_media(edition.presentation, stem))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
-from encoder.manifest import dash, hls_media, hls_multivariant
-from encoder.model import Grid, InsertFormat, Picture, Placement, Presentation, Rendition, Segment, Slot, Sound
+from encoder.manifest import dash, hls_captions, hls_media, hls_multivariant
+from encoder.model import Caption, Grid, InsertFormat, Picture, Placement, Presentation, Rendition, Segment, Slot, Sound
 
 MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 
@@ -192,3 +193,39 @@ def test_a_rendition_that_does_not_exist_has_no_playlist():
 def test_a_presentation_survives_its_json():
     p = chapter(renditions=(video(), video("video_180p_h264", 320, 180), audio()))
     assert Presentation.from_json(p.to_json()) == p
+
+
+def test_captions_are_in_both_formats_for_everybody_and_for_a_session():
+    p = chapter(captions=(Caption("captions_ar.vtt", "ar"), Caption("captions_en.vtt", "en")))
+    for personal, base in ((False, "9f2c/"), (True, "../../../part2/9f2c/")):
+        root = ET.fromstring(dash(p, personal=personal))
+        texts = [s for s in root.iter(f"{MPD}AdaptationSet") if s.get("contentType") == "text"]
+        assert [s.get("lang") for s in texts] == ["ar", "en"]
+        url = base.replace("9f2c", p.version)
+        assert [s.findtext(f".//{MPD}BaseURL") for s in texts] == [f"{url}captions_ar.vtt", f"{url}captions_en.vtt"]
+        ids = [s.get("id") for s in root.iter(f"{MPD}AdaptationSet")]
+        assert len(set(ids)) == len(ids)
+        text = hls_multivariant(p, personal=personal)
+        assert f'LANGUAGE="ar",AUTOSELECT=YES,DEFAULT=NO,FORCED=NO,URI="{url}captions_ar.m3u8"' in text
+        assert 'SUBTITLES="captions"' in text
+    assert hls_captions(p, p.captions[0]).splitlines()[-3:] == [
+        "#EXTINF:9.000000,",
+        "captions_ar.vtt",
+        "#EXT-X-ENDLIST",
+    ]
+
+
+def test_av1_is_a_set_of_its_own_with_a_better_score_and_never_personal():
+    av1 = replace(video(), file="video_360p_av1.mp4", codecs="av01.0.01M.08", insert=None)
+    p = chapter(renditions=(video(), audio(), av1))
+    sets = [s for s in ET.fromstring(dash(p)).iter(f"{MPD}AdaptationSet") if s.get("contentType") == "video"]
+    assert [[r.get("codecs") for r in s] for s in (s.findall(f"{MPD}Representation") for s in sets)] == [
+        ["avc1.64001e"],
+        ["av01.0.01M.08"],
+    ]
+    assert [s.get("selectionPriority") for s in sets] == [None, "2"]
+    scores = re.findall(r'SCORE=([0-9.]+),CODECS="(av01|avc1)', hls_multivariant(p))
+    assert scores == [("1.0", "avc1"), ("2.0", "av01")]
+    for personal in (dash(p, personal=True), hls_multivariant(p, personal=True)):
+        assert "av01" not in personal
+        assert "SCORE" not in personal

@@ -179,3 +179,17 @@ def test_publication_clears_away_what_nobody_plays_any_more(published: Published
     stages.publish_version(published.plan, media, pinned={"played"})
     folders = sorted(folder.name for folder in chapter.iterdir() if folder.is_dir())
     assert folders == sorted(["played", published.plan.version])
+
+
+def test_captions_beside_the_master_are_published_as_webvtt(tools: Tools, tmp_path: Path):
+    master = make_master(tmp_path / "part2.mov", frames=10, channels=0, tools=tools)
+    plain = stages.plan(master, tools).version
+    (tmp_path / "part2.ara.srt").write_text("1\n00:00:00,000 --> 00:00:00,300\nأنا أنت\n", "utf-8")
+    plan, media = stages.plan(master, tools), tmp_path / "media"
+    assert plan.version != plain
+    stages.encode(plan, media, tools)
+    made = stages.assemble(plan, media, tools)
+    assert [caption.language for caption in made.captions] == ["ar"]
+    text = (plan.folder(media) / "captions_ar.vtt").read_text("utf-8")
+    assert text == "WEBVTT\n\n00:00:00.000 --> 00:00:00.300\nأنا أنت\n"
+    assert Presentation.load(plan.folder(media)).captions == made.captions
