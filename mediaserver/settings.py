@@ -84,7 +84,7 @@ class Settings:
     session_idle_h: float = _setting(2.0, "hours without a request after which a session is deleted", 0.001, 24)
     session_max_h: float = _setting(24.0, "hours after which a session is deleted in any case", 0.001, 24)
     photo_max_bytes: int = _setting(12 * 1024 * 1024, "largest photo that is taken", 1024, 256 * 1024 * 1024)
-    photo_file_input: bool = _setting(True, "whether the viewer's page offers to choose a picture file")
+    photo_file_input: bool = _setting(False, "whether the viewer's page offers to choose a picture file, too")
     deadline_s: float = _setting(
         2.0, "seconds a segment may wait for its insert when the player names no deadline", 0, 5
     )

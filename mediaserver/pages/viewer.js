@@ -1,12 +1,15 @@
 // The viewer's page: choose a chapter, watch it, and put one's own face into its scene.
 
+import { Camera, hasCamera } from "./camera.js";
 import { Player, chosenPlayer } from "./player.js";
 import { Problem, ROOT, Session, chapters, consentText } from "./session.js";
 
 const $ = (id) => document.getElementById(id);
 const video = $("video");
 const player = new Player(video, $("still"), chosenPlayer(location.search), showPlayerProblem);
-const now = { list: [], chapter: null, consent: null, session: null, status: null, personal: false, uploading: false };
+const now = { list: [], chapter: null, consent: null, session: null, status: null, personal: false, uploading: false, retaking: false };
+const camera = new Camera($("seen"));
+const takesFiles = document.body.dataset.photoFileInput === "on";
 
 // --- the film ---
 
@@ -131,7 +134,7 @@ async function begin(event) {
   try {
     follow(await Session.begin(now.consent, ticked()));
     $("gone").hidden = true;
-    $("photo").focus();
+    $(hasCamera() ? "camera-start" : "photo").focus();
   } catch (problem) {
     showVerdict(problem);
     await showConsent();
@@ -151,14 +154,29 @@ function told(status) {
   playPersonal(hasPhoto());
 }
 
+async function startCamera() {
+  $("verdict").hidden = true;
+  $("camera-start").disabled = true;
+  try {
+    await camera.start();
+  } catch (problem) {
+    showVerdict(problem);
+  }
+  $("camera-start").disabled = false;
+  showPanel();
+  if (camera.on) $("camera-take").focus();
+}
+
 async function sendPhoto(file) {
   if (!file || !now.session || now.uploading) return;
+  camera.stop();
   now.uploading = true;
   $("verdict").hidden = true;
   showPanel();
   try {
     const { state, slots } = await now.session.photo(file);
     now.status = { state, slots };
+    now.retaking = false;
   } catch (problem) {
     showVerdict(problem);
   }
@@ -182,7 +200,15 @@ async function deleteAll() {
   $("delete").disabled = false;
 }
 
+function retake() {
+  now.retaking = true;
+  showPanel();
+  if (hasCamera()) startCamera();
+}
+
 function gone(words = "Your session has ended, and everything of it is deleted.") {
+  camera.stop();
+  now.retaking = false;
   now.session = now.status = null;
   $("verdict").hidden = true;
   $("boxes").querySelectorAll("input").forEach((box) => { box.checked = false; });
@@ -197,11 +223,13 @@ function gone(words = "Your session has ended, and everything of it is deleted."
 
 function showPanel() {
   const state = now.status?.state ?? "none";
-  const photo = hasPhoto() || now.uploading, slots = now.chapter?.slots.length ?? 0;
+  const photo = (hasPhoto() && !now.retaking) || now.uploading, slots = now.chapter?.slots.length ?? 0;
   document.body.dataset.state = state;
   $("consent-step").hidden = Boolean(now.session) || !slots;
   $("photo-step").hidden = !now.session || photo;
   $("scene-step").hidden = !now.session || !photo;
+  $("seen").hidden = $("camera-take").hidden = !camera.on;
+  $("camera-start").hidden = camera.on;
   $("end").hidden = !now.session;
   $("no-slot").hidden = Boolean(slots) || Boolean(now.session) || !now.chapter;
   const done = { consent: now.session, photo: hasPhoto(), scene: state === "ready" };
@@ -262,19 +290,23 @@ function element(name, properties) {
 // --- start ---
 
 $("insecure").hidden = window.isSecureContext;
-$("no-file-input").hidden = document.body.dataset.photoFileInput !== "off";
+$("camera").hidden = !hasCamera();
+$("no-camera").hidden = hasCamera() || !window.isSecureContext;
+$("drop").hidden = !takesFiles;
 $("boxes").addEventListener("change", allowBegin);
 $("consent-form").addEventListener("submit", begin);
 $("photo").addEventListener("change", ({ target }) => sendPhoto(target.files[0]));
 $("jump").addEventListener("click", jump);
 $("mine").addEventListener("click", jump);
-$("retake").addEventListener("click", () => $("photo").click());
+$("camera-start").addEventListener("click", startCamera);
+$("camera-take").addEventListener("click", async () => sendPhoto(await camera.take()));
+$("retake").addEventListener("click", retake);
 $("delete").addEventListener("click", deleteAll);
 for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
   $("drop").addEventListener(name, (event) => {
     event.preventDefault();
     $("drop").toggleAttribute("data-over", over);
-    if (name === "drop") sendPhoto(event.dataTransfer.files[0]);
+    if (name === "drop" && takesFiles) sendPhoto(event.dataTransfer.files[0]);
   });
 }
 

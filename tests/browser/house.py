@@ -10,8 +10,17 @@ from typing import Any
 from aiohttp import ClientSession
 
 from encoder.model import Presentation, Rendition, Slot
+from encoder.tools import find_tools, run_tool
 
 PHOTO = Path(__file__).parents[2] / "lipsync" / "demo" / "man.jpg"
+
+
+def camera_film(target: Path) -> Path:
+    """Write what a camera sees of the demo viewer, for Chromium's fake camera: a few pictures of 1280 x 720."""
+    shown = "scale=720:720,pad=1280:720:(ow-iw)/2:0:color=0x808890"
+    command = [str(find_tools().ffmpeg), "-v", "error", "-y", "-loop", "1", "-i", str(PHOTO), "-frames:v", "10"]
+    run_tool([*command, "-vf", shown, "-c:v", "mjpeg", "-q:v", "2", "-pix_fmt", "yuvj420p", "-f", "mjpeg", str(target)])
+    return target
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from playwright.async_api import Page
 
 from tests.browser.driver import browser
-from tests.browser.house import PHOTO, House
+from tests.browser.house import House, camera_film
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -31,14 +29,23 @@ async def agree(page: Page, house: House) -> None:
     await until(page, "document.body.dataset.state === 'consented'")
 
 
-async def test_a_viewer_gets_the_own_scene_through_the_page_and_deletes_it(house: House, chromium: str):
-    async with browser(chromium) as running:
+async def take_photo(page: Page) -> None:
+    await page.locator("#camera-start").click()
+    await until(page, "document.querySelector('#seen').videoWidth === 1280")
+    await page.locator("#camera-take").click()
+    await until(page, "document.querySelector('#seen').srcObject === null")
+
+
+async def test_a_viewer_gets_the_own_scene_through_the_page_and_deletes_it(house: House, chromium: str, tmp_path: Path):
+    camera = camera_film(tmp_path / "camera.mjpeg")
+    async with browser(chromium, f"--use-file-for-fake-video-capture={camera}") as running:
         page = await running.new_page()
         outside: list[str] = []
         page.on("request", lambda r: outside.append(r.url) if not r.url.startswith((house.url, "blob:")) else None)
         await agree(page, house)
         await page.evaluate("document.querySelector('#video').muted = true")
-        await page.locator("#photo").set_input_files(PHOTO)
+        assert await page.locator("#drop").is_hidden()
+        await take_photo(page)
         await until(page, "document.body.dataset.state === 'ready'")
         await until(page, "document.querySelector('#video').dataset.manifest.includes('/s/')")
         await page.locator("#mine").click()
@@ -54,20 +61,50 @@ async def test_a_viewer_gets_the_own_scene_through_the_page_and_deletes_it(house
         assert outside == []
 
 
-async def test_a_photo_without_a_face_is_answered_with_a_sentence_and_a_hint(
-    house: House, chromium: str, tmp_path: Path
-):
-    blank = tmp_path / "wall.png"
-    cv2.imwrite(str(blank), np.full((480, 640, 3), 160, np.uint8))
+async def test_a_photo_without_a_face_is_answered_with_a_sentence_and_a_hint(house: House, chromium: str):
+    """Chromium's own fake camera shows a clock on green."""
     async with browser(chromium) as running:
         page = await running.new_page()
         await agree(page, house)
-        await page.locator("#photo").set_input_files(blank)
+        await page.locator("#camera-start").click()
+        await until(page, "document.querySelector('#seen').videoWidth > 0")
+        await page.locator("#camera-take").click()
         verdict = page.locator("#verdict")
         await verdict.wait_for(state="visible")
         assert await verdict.get_attribute("data-verdict") == "no_face"
         assert len(await verdict.inner_text()) > 30
-        assert await page.locator("#photo").count() == 1
+        assert await page.locator("#camera-start").is_visible()
+
+
+async def test_a_camera_that_is_not_allowed_is_said_to_be_so(house: House, chromium: str):
+    async with browser(chromium) as running:
+        page = await running.new_page()
+        await page.add_init_script(
+            "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError'))"
+        )
+        await agree(page, house)
+        await page.locator("#camera-start").click()
+        await page.locator("#verdict").wait_for(state="visible")
+        assert "does not let this page use the camera" in await page.locator("#verdict").inner_text()
+
+
+async def test_another_photo_is_taken_while_the_film_plays_on(house: House, chromium: str, tmp_path: Path):
+    camera = camera_film(tmp_path / "camera.mjpeg")
+    async with browser(chromium, f"--use-file-for-fake-video-capture={camera}") as running:
+        page = await running.new_page()
+        await agree(page, house)
+        await page.evaluate("document.querySelector('#video').muted = true")
+        await take_photo(page)
+        await until(page, "document.body.dataset.state === 'ready'")
+        await page.locator("#mine").click()
+        await until(page, "!document.querySelector('#video').paused")
+        await page.locator("#retake").click()
+        await until(page, "document.querySelector('#seen').videoWidth === 1280")
+        await page.locator("#camera-take").click()
+        await until(page, "document.body.dataset.state === 'captured'")
+        await until(page, "document.body.dataset.state === 'ready'")
+        await until(page, "document.querySelector('#video').ended")
+        assert await page.locator("#player-problem").is_hidden()
 
 
 async def test_the_editors_page_lists_what_is_published(house: House, chromium: str):

@@ -94,7 +94,7 @@ async def test_a_page_answers_304_to_its_tag(serve: Serve):
 
 
 async def test_the_page_knows_whether_a_file_may_be_chosen(serve: Serve):
-    allowed, forbidden = await serve(), await serve(photo_file_input=False)
+    allowed, forbidden = await serve(photo_file_input=True), await serve()
     assert b'data-photo-file-input="on"' in (await allowed.get(""))[2]
     assert b'data-photo-file-input="off"' in (await forbidden.get(""))[2]
 

@@ -110,7 +110,7 @@ def test_a_wrong_value_is_refused_with_the_key_and_the_place(tmp_path: Path, tex
             "cors_origins",
             ("https://a.example", "https://b.example"),
         ),
-        ("PHOTO_FILE_INPUT", "no", "photo_file_input", False),
+        ("PHOTO_FILE_INPUT", "yes", "photo_file_input", True),
         ("SETTLE_S", "0.5", "settle_s", 0.5),
         ("RAW", "/films", "raw", Path("/films")),
     ],
