@@ -1,7 +1,7 @@
 # make demo: see it run (EXIT=1: check it and stop) · make test: the whole suite · make test-long: 50 kills, kept in test-long.log · make lint
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long lint browser clean-venv
+.PHONY: demo test test-long lint browser database clean-venv
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,7 +15,7 @@ PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --build-cons
 demo: $(VENV)/demo.stamp
 	$(PY) -m mediaserver.demo $(if $(EXIT),--exit)
 
-test: $(VENV)/test.stamp lint browser
+test: $(VENV)/test.stamp lint browser database
 	$(PY) -m mediaserver setup
 	$(PY) -m pytest
 
@@ -34,6 +34,12 @@ browser: $(VENV)/test.stamp
 	|| { [ "$$(id -u)" = 0 ] && grep -qs '^ID=debian' /etc/os-release && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$(cat apt.txt); } \
 	|| $(PY) -m playwright install chromium || true
 	@$(PY) tests/chromium.py
+
+# Debian's postgresql (root may install it); the last line says what to type where there is none
+database: $(VENV)/test.stamp
+	@$(PY) tests/cluster.py >/dev/null 2>&1 \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends postgresql; } || true
+	@$(PY) tests/cluster.py
 
 $(VENV)/pip.stamp: bootstrap.py constraints.txt
 	$(PYTHON) bootstrap.py $(VENV)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,7 +57,8 @@ def encode_chunk(
     final = work / chunk.folder
     if final.is_dir():
         return
-    part = final.with_name(final.name + UNDER_WAY)
+    # A name of its own: who was taken for dead and wakes up must not meet its successor's files.
+    part = final.with_name(f"{final.name}.{secrets.token_hex(4)}{UNDER_WAY}")
     # Some containers cannot be entered in the middle: the second way reads them from their beginning.
     for seek in (True, False) if chunk.frames.start else (True,):
         shutil.rmtree(part, ignore_errors=True)
@@ -83,8 +86,25 @@ def keep(part: Path, final: Path) -> None:
     """Make sure that a folder of files outlives a power failure, and give it its own name."""
     for path in (*part.iterdir(), part):
         sync(path)
-    part.rename(final)
+    try:
+        part.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        shutil.rmtree(part)
     sync(final.parent)
+
+
+@contextmanager
+def aside(work: Path) -> Iterator[Path]:
+    """Give a new folder to write into; what lies in it at the end takes its place in `work`, file by file."""
+    part = work / f"{secrets.token_hex(4)}{UNDER_WAY}"
+    part.mkdir(parents=True)
+    yield part
+    for file in part.iterdir():
+        sync(file)
+        file.replace(work / file.name)
+    part.rmdir()
 
 
 def sync(path: Path) -> None:

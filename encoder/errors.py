@@ -141,6 +141,17 @@ class StillGrowing(EncoderError):
         super().__init__(f"{path.name!r} is still being written.")
 
 
+class CurrentMoved(EncoderError):
+    """Another version was published since this one was planned; `current` is its name."""
+
+    code = "current_moved"
+    hint = "The newer master of the chapter stays published; `mediaserver retry` publishes this one instead."
+
+    def __init__(self, version: str, current: str | None) -> None:
+        super().__init__(f"Version {version} was not published: {current or 'none'} came before it.")
+        self.current = current
+
+
 class BadChapterName(EncoderError):
     code = "bad_chapter_name"
     hint = "Rename the file: letters, digits, '-', '_' and '.', at most 80 characters, not beginning with a dot."

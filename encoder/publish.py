@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
+
+from encoder.errors import CurrentMoved
 
 POINTER = "current"
 PART = ".part"
@@ -26,21 +31,44 @@ def part_folder(chapter_folder: Path, version: str) -> Path:
     return chapter_folder / f"{version}{PART}"
 
 
-def publish(chapter_folder: Path, version: str) -> Path:
+def publish(chapter_folder: Path, version: str, instead_of: str | Literal[False] | None = False) -> Path:
     """Make the finished part folder of `version` the current one and return its final folder.
 
-    Safe to run twice, and at every moment either the old or the new version is whole on disk.
+    Safe to run twice, also at once by two processes, and at every moment either the old or the new version is whole on
+    disk. With `instead_of` the version, or None, that was current when the work was planned, the pointer is changed
+    only if it is so still, or is ours already; else raises CurrentMoved.
     """
     part, final = part_folder(chapter_folder, version), chapter_folder / version
     if not final.exists():
         for file in part.iterdir():
             _fsync(file)
         _fsync(part)
-        part.rename(final)
+        try:
+            part.rename(final)
+        except OSError:
+            if not final.exists():
+                raise
         _fsync(chapter_folder)
     shutil.rmtree(part, ignore_errors=True)
-    _point(chapter_folder, version)
+    with _alone(chapter_folder):
+        now = current_version(chapter_folder)
+        if instead_of is not False and now not in (instead_of, version):
+            raise CurrentMoved(version, now)
+        if now != version:
+            _point(chapter_folder, version)
     return final
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, so that comparing and setting are one; some network mounts lock no folders."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _point(chapter_folder: Path, version: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from encoder import damage, encoding, package, publish, quality
 from encoder.captions import captions_of, to_webvtt
@@ -39,7 +40,10 @@ ANY = Care()
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that is decided before the first frame is encoded."""
+    """Everything that is decided before the first frame is encoded.
+
+    `previous` is the version that the new one comes instead of, None for no version; False replaces any.
+    """
 
     chapter: str
     version: str
@@ -49,6 +53,7 @@ class Plan:
     slots: tuple[tuple[Slot, Path | None], ...]
     chunks: tuple[Chunk, ...]
     captions: tuple[tuple[Caption, Path], ...] = ()
+    previous: str | Literal[False] | None = False
 
     def folder(self, media: Path) -> Path:
         """Return the folder that is filled; it becomes the version's own by publication."""
@@ -205,7 +210,8 @@ def verify(plan: Plan, media: Path, tools: Tools, cancelled: Callable[[], bool] 
 def publish_version(plan: Plan, media: Path, pinned: Collection[str] = ()) -> Path:
     """Make the version the current one and return its folder; raises SameChapterTwice if another case spelling is.
 
-    What was superseded long ago is deleted, but for the versions in `pinned`.
+    What was superseded long ago is deleted, but for the versions in `pinned`. Raises CurrentMoved if another one
+    became current since this one was planned.
     """
     chapter = media / plan.chapter
     for other in media.iterdir():
@@ -214,4 +220,4 @@ def publish_version(plan: Plan, media: Path, pinned: Collection[str] = ()) -> Pa
     shutil.rmtree(plan.folder(media) / WORK, ignore_errors=True)
     # The pointer's age is that of the last change, so it is asked before it changes again.
     publish.retire(chapter, pinned={plan.version, *pinned})
-    return publish.publish(chapter, plan.version)
+    return publish.publish(chapter, plan.version, plan.previous)

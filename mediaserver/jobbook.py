@@ -6,7 +6,7 @@ import logging
 import logging.handlers
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -93,9 +93,13 @@ _NOTED = (
 
 
 class JobBook:
-    """Opens `state/jobs.sqlite`; every method may block, and may be called from any thread and process."""
+    """Opens `state/jobs.sqlite`, or the PostgreSQL `database`, an address with postgresql://.
 
-    def __init__(self, state: Path) -> None:
+    Every method may block, and may be called from any thread and process.
+    """
+
+    def __init__(self, state: Path, database: str = "") -> None:
+        self._database = database.replace("postgresql://", "postgresql+psycopg://", 1)
         self._file = state.absolute() / "jobs.sqlite"
         self._log = logging.handlers.RotatingFileHandler(
             state.absolute() / "jobs.log", maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=True
@@ -104,11 +108,12 @@ class JobBook:
 
     @property
     def url(self) -> str:
-        return sqlalchemy.URL.create("sqlite", database=str(self._file)).render_as_string()
+        return self._database or sqlalchemy.URL.create("sqlite", database=str(self._file)).render_as_string()
 
     @property
     def exists(self) -> bool:
-        return self._file.exists()
+        """Whether anything can have been written; a database is taken to be there."""
+        return bool(self._database) or self._file.exists()
 
     def open(self) -> None:
         """Make or upgrade the tables, and name the queues; nothing of the engine reaches the terminal from here on.
@@ -119,14 +124,18 @@ class JobBook:
         self._quieten()
         # Readers and the one writer do not wait for each other in this mode, which the file keeps.
         try:
-            with closing(sqlite3.connect(self._file)) as plain:
-                plain.execute("PRAGMA journal_mode=WAL")
+            if not self._database:
+                with closing(sqlite3.connect(self._file)) as plain:
+                    plain.execute("PRAGMA journal_mode=WAL")
             DBOS.migrate(self.url)
         except (sqlite3.Error, sqlalchemy.exc.DatabaseError) as error:
-            raise JobBookUnreadable(self._file, str(getattr(error, "orig", error))) from error
+            where = Path("jobs_database") if self._database else self._file
+            raise JobBookUnreadable(where, str(getattr(error, "orig", error))) from error
         self._client = DBOSClient(system_database_url=self.url, application_name=APPLICATION)
         for queue in (WATCHED, NAMED):
-            self._client.register_queue(queue, worker_concurrency=16, polling_interval_sec=0.2)
+            # One machine looks at many masters at once, of which it encodes one; of many machines none hoards them.
+            share = 2 if self._database else 16
+            self._client.register_queue(queue, worker_concurrency=share, polling_interval_sec=0.2)
 
     def _quieten(self) -> None:
         logger = logging.getLogger("dbos")
@@ -183,6 +192,14 @@ class JobBook:
     def is_cancelled(self, id: str) -> bool:
         rows = self._open.list_workflows(workflow_ids=[id], load_input=False, load_output=False)
         return bool(rows) and rows[0].status == "CANCELLED"
+
+    def take_over(self, living: Collection[str]) -> list[str]:
+        """Give every job that a process which is not among the living had begun back to its queue; return their ids."""
+        rows = self._open.list_workflows(status="PENDING", name=WORKFLOW, load_input=False, load_output=False)
+        orphans = [row for row in rows if row.executor_id not in living]
+        for row in orphans:
+            self._open.resume_workflow(row.workflow_id, queue_name=row.queue_name)
+        return [row.workflow_id for row in orphans]
 
     def jobs(self, ids: Iterable[str] | None = None) -> list[Job]:
         """Return all jobs, or those of `ids`, newest first."""

@@ -2,6 +2,7 @@
 
 One process per state folder runs them; a lock that the kernel releases when that process ends, however it ends, says
 which. Other processes write into the same book and wait, and one of them takes over when the lock becomes free.
+With PostgreSQL every process runs jobs, and the living take over those of the dead.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from encoder.stages import Plan
 from encoder.tools import find_tools
 from encoder.watch import settled_masters
 from mediaserver.errors import JobUnknown
+from mediaserver.heartbeat import Heartbeat
 from mediaserver.jobbook import ACTIVE, APPLICATION, NAMED, VERSION, WATCHED, WORKFLOW, Job, JobBook, Order, latest, now
 from mediaserver.jobwork import Work, content_of
 from mediaserver.runnerlock import RunnerLock
@@ -32,7 +34,7 @@ from mediaserver.turn import Turn
 
 # The lock allows one runner per book, so the next one finds under the same name what it has to go on with.
 EXECUTOR = "editors"
-LOOK_S, STOP_S = 0.5, 5.0
+LOOK_S, STOP_S, LIVE_S = 0.5, 5.0, 2.0
 RECOVERIES = 20
 _log = logging.getLogger("dbos.jobs")
 _runner: Jobs | None = None
@@ -54,9 +56,14 @@ class Jobs:
     def __init__(self, settings: Settings, *, watching: bool = True) -> None:
         self._settings, self._watching = settings, watching
         self._media = settings.media.absolute()
-        self._book = JobBook(settings.state)
+        self._book = JobBook(settings.state, settings.jobs_database)
         self._opening, self._is_open = threading.Lock(), False
-        self._lock = RunnerLock(settings.state / "jobs.lock")
+        self._lock: RunnerLock | Heartbeat = RunnerLock(settings.state / "jobs.lock")
+        self._heart: Heartbeat | None = None
+        if settings.jobs_database:
+            self._lock = self._heart = Heartbeat(self._book.url, settings.jobs_silent_s)
+        # Counts how often we were taken for dead; what was begun before is somebody else's.
+        self._lives = 0
         self._planning, self._encoding = Turn(), Turn()
         self._stopping = threading.Event()
         self._active: dict[str, threading.Event] = {}
@@ -147,7 +154,8 @@ class Jobs:
     def _adopt(self, jobs: list[Job]) -> None:
         """Run named masters ourselves that a watching process had found before and left."""
         for job in jobs:
-            if job.state in ACTIVE and job.queue == WATCHED:
+            left = job.state == "queued" if self._heart else job.state in ACTIVE
+            if left and job.queue == WATCHED:
                 self._book.again(job, NAMED)
 
     def on_change(self, listener: Callable[[list[Job]], None]) -> None:
@@ -164,6 +172,8 @@ class Jobs:
     def close(self) -> None:
         """Close the book; for a process that has not called `start`."""
         with self._opening:
+            if self._heart:
+                self._heart.release()
             if self._is_open:
                 self._book.close()
                 self._is_open = False
@@ -176,6 +186,8 @@ class Jobs:
         self._opened_book()
         self._run_if_free()
         self._threads = [threading.Thread(target=self._keep, name="jobs", daemon=True)]
+        if self._heart:
+            self._threads.append(threading.Thread(target=self._live, name="heartbeat", daemon=True))
         if self._watching:
             self._threads.append(threading.Thread(target=self._watch, name="watch", daemon=True))
         for thread in self._threads:
@@ -205,7 +217,7 @@ class Jobs:
         DBOS(
             config={
                 "name": APPLICATION,
-                "executor_id": EXECUTOR,
+                "executor_id": self._heart.name if self._heart else EXECUTOR,
                 "application_version": VERSION,
                 "system_database_url": self._book.url,
                 "log_level": "WARNING",
@@ -228,6 +240,21 @@ class Jobs:
                         listener(jobs)
             except Exception:
                 _log.exception("The jobs could not be looked at; it is tried again.")
+
+    def _live(self) -> None:
+        """Keep our row fresh, and take over the jobs of those whose row is not."""
+        heart, every_s = self._heart, min(LIVE_S, self._settings.jobs_silent_s / 4)
+        assert heart is not None
+        while not self._stopping.wait(every_s):
+            try:
+                if not heart.beat():
+                    self._lives += 1
+                    heart.acquire()
+                with heart.inheritance() as living:
+                    if living is not None and (taken := self._book.take_over(living)):
+                        _log.warning("Taken over from a process that is silent: %s", ", ".join(taken))
+            except Exception:
+                _log.exception("The database of the jobs does not answer; it is tried again.")
 
     def _watch(self) -> None:
         asyncio.run(self._watch_until_stopped())
@@ -257,7 +284,12 @@ class Jobs:
         """
         cancelled = self._active[id] = threading.Event()
         try:
-            work = Work(self._book, id, order, self._settings, stopping=self._stopping.is_set, cancelled=cancelled)
+            life = self._lives
+            work = Work(
+                *(self._book, id, order, self._settings),
+                stopping=lambda: self._stopping.is_set() or self._lives != life,
+                cancelled=cancelled,
+            )
             with self._planning.taken(order.submitted, work.check):
                 plan = work.stage("plan", work.plan)
             if plan is not None:

@@ -10,17 +10,18 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dbos import DBOS
 
-from encoder import stages
+from encoder import publish, stages
 from encoder.chunk import Chunk
 from encoder.disk import is_full
 from encoder.encoding import Progress
-from encoder.errors import EncoderError, MasterChanged, ToolCancelled, ToolFailed
+from encoder.errors import CurrentMoved, EncoderError, MasterChanged, ToolCancelled, ToolFailed
 from encoder.guard import Care
 from encoder.model import Choices
 from encoder.stages import Plan
@@ -116,6 +117,8 @@ class Work:
         except ToolCancelled:
             raise Interrupted from None
         except Exception as error:
+            # Who was taken for dead finds its files gone: that is no outcome of the job.
+            self.check()
             if not isinstance(error, EncoderError | LipsyncError):
                 _log.exception("%s failed unexpectedly.", name)
             refused = name == "plan" and isinstance(error, EncoderError)
@@ -134,7 +137,7 @@ class Work:
         if stages.is_published(plan, self._media):
             self._note(percent=100)
             return None
-        return plan
+        return replace(plan, previous=publish.current_version(self._media / plan.chapter))
 
     def _encode_chunk(self, plan: Plan, chunk: Chunk) -> None:
         self._encode(plan, lambda: self._encode_frames(plan, chunk))
@@ -196,7 +199,16 @@ class Work:
 
     def _publish(self, plan: Plan) -> None:
         pinned = pinned_versions(self._settings.state, plan.chapter)
-        stages.publish_version(plan, self._media, pinned)
+        while True:
+            try:
+                stages.publish_version(plan, self._media, pinned)
+            except CurrentMoved as moved:
+                # Another version came before us; if ours is still wanted, it is the newer one.
+                self._looked_s = 0
+                self.check()
+                plan = replace(plan, previous=moved.current)
+            else:
+                return
 
 
 def content_of(master: Path, media: Path) -> str:

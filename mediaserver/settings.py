@@ -81,6 +81,12 @@ class Settings:
     chunk_s: float = _setting(60.0, "seconds of film that are encoded as one piece; shorter than two is one", 1, 3600)
     encoder_stall_s: float = _setting(60.0, "seconds without progress after which ffmpeg is taken to hang", 0.5, 3600)
     disk_floor_mb: int = _setting(500, "megabytes on the disk of media/ that encodes leave free", 0, 10_000_000)
+    jobs_database: str = _setting(
+        "", "postgresql://... for jobs on many machines that share raw/ and media/; empty is a file in state/"
+    )
+    jobs_silent_s: float = _setting(
+        15.0, "seconds without a sign of life after which another machine takes over jobs", 1, 600
+    )
     session_idle_h: float = _setting(2.0, "hours without a request after which a session is deleted", 0.001, 24)
     session_max_h: float = _setting(24.0, "hours after which a session is deleted in any case", 0.001, 24)
     photo_max_bytes: int = _setting(12 * 1024 * 1024, "largest photo that is taken", 1024, 256 * 1024 * 1024)
@@ -144,6 +150,8 @@ def _build(values: Mapping[str, Any]) -> Settings:
         raise SettingsError(f"ladder = {settings.ladder!r}: it is one of title and film.")
     if settings.access_log not in ("off", "combined", "json"):
         raise SettingsError(f"access_log = {settings.access_log!r}: it is one of off, combined and json.")
+    if settings.jobs_database and not settings.jobs_database.startswith(("postgresql://", "postgresql+psycopg://")):
+        raise SettingsError("jobs_database must begin with postgresql://, or be empty for a file in state/.")
     if bool(settings.tls_certificate) != bool(settings.tls_key):
         raise SettingsError("tls_certificate and tls_key belong together: one of them is missing.")
     if settings.workers > 1:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from encoder.errors import CurrentMoved
 from encoder.publish import current_version, part_folder, publish, retire
 
 
@@ -94,3 +96,39 @@ def test_a_pointer_that_names_nothing_is_no_version(chapter: Path, content: str 
     if content is not None:
         (chapter / "current").write_text(content)
     assert current_version(chapter) is None
+
+
+def test_a_pointer_that_has_moved_since_is_not_moved_back(chapter: Path):
+    for version in ("v1", "v2"):
+        finished(chapter, version)
+    publish(chapter, "v2", None)
+    with pytest.raises(CurrentMoved, match="v2 came before it") as caught:
+        publish(chapter, "v1", None)
+    assert (caught.value.current, current_version(chapter)) == ("v2", "v2")
+    publish(chapter, "v1", "v2")
+    assert current_version(chapter) == "v1"
+
+
+def test_published_again_the_pointer_is_not_even_touched(chapter: Path):
+    finished(chapter, "v1")
+    publish(chapter, "v1", None)
+    before = (chapter / "current").stat().st_ino
+    publish(chapter, "v1", None)
+    assert (chapter / "current").stat().st_ino == before
+
+
+def test_of_many_who_publish_at_once_instead_of_the_same_version_one_succeeds(chapter: Path):
+    versions = [f"v{n}" for n in range(12)]
+    for version in versions:
+        finished(chapter, version)
+
+    def try_it(version: str) -> bool:
+        try:
+            publish(chapter, version, None)
+        except CurrentMoved:
+            return False
+        return True
+
+    with ThreadPoolExecutor(12) as pool:
+        won = [version for version, first in zip(versions, pool.map(try_it, versions), strict=True) if first]
+    assert won == [current_version(chapter)]
