@@ -64,6 +64,15 @@ def children() -> set[str]:
     return found
 
 
+def encoder_of(jobs: Jobs, name: str) -> str:
+    """Wait until the encode of a master has begun, and return its process."""
+    while True:
+        stages_now = {job["name"]: job["stage"] for job in jobs.listing()}
+        if stages_now.get(name) == "encode" and (running := children()):
+            return running.pop()
+        time.sleep(0.01)
+
+
 # --- what editors see -------------------------------------------------------------------------------------------------
 
 
@@ -320,8 +329,7 @@ def test_a_fault_of_ours_fails_one_job_in_words(room: Room, film: Path, monkeypa
 def test_cancelling_ends_ffmpeg_and_leaves_nothing(room: Room, long_film: Path):
     room.drop(long_film, "part2.mov")
     with room.running() as jobs:
-        while not children():
-            time.sleep(0.01)
+        encoder_of(jobs, "part2.mov")
         jobs.cancel("part2.mov")
         while children() or room.leftovers():
             time.sleep(0.01)
@@ -349,8 +357,7 @@ def test_another_process_cancels_too(room: Room, film: Path, held_encode: Callab
 def test_a_master_that_is_dropped_again_supersedes_the_job_of_the_old_one(room: Room, film: Path, long_film: Path):
     room.drop(long_film, "part2.mov")
     with room.running() as jobs:
-        while not children():
-            time.sleep(0.01)
+        encoder_of(jobs, "part2.mov")
         shutil.copyfile(film, room.settings.raw / "part2.mov.part")
         (room.settings.raw / "part2.mov.part").rename(room.settings.raw / "part2.mov")
         until(jobs, part2="published")
@@ -377,8 +384,7 @@ def test_a_master_that_changes_under_the_encoder_is_not_published(
 def test_stopping_takes_no_time_and_the_job_goes_on_at_the_next_start(room: Room, long_film: Path):
     room.drop(long_film, "part2.mov")
     with room.running() as jobs:
-        while not children():
-            time.sleep(0.01)
+        encoder_of(jobs, "part2.mov")
     assert children() == set()
     assert Jobs(room.settings).listing()[0]["state"] == "queued"
     with room.running() as jobs:
@@ -493,11 +499,10 @@ def test_a_paused_job_can_be_cancelled(room: Room, film: Path, disk: Callable[[i
 def test_an_encode_stands_still_while_the_disk_is_full(room: Room, long_film: Path, disk: Callable[[int], None]):
     room.drop(long_film, "part2.mov")
     with room.running() as jobs:
-        while not children():
-            time.sleep(0.01)
+        encoder_of(jobs, "part2.mov")
         disk(400_000_000)
         until(jobs, part2="paused")
-        (pid,) = children()
+        pid = encoder_of(jobs, "part2.mov")
         while _is(pid) != "T":
             time.sleep(0.01)
         disk(10**12)
