@@ -305,6 +305,33 @@ def codecs_of(init: bytes) -> str:
     raise BadBoxes(f"codec {entry.type!r} is not known here")
 
 
+SEQUENCE_HEADER = 0x0A  # obu_type 1 with a size (AV1 bitstream specification, 5.3.2)
+
+
+def sequence_header(init: bytes) -> bytes:
+    """Return the OBUs of av1C (AV1 Codec ISO Media File Format Binding, 2.3)."""
+    av1c = _av1c(init)
+    return init[av1c.body + 4 : av1c.end]
+
+
+def _av1c(init: bytes) -> Box:
+    stsd = find(init, b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+    entry = next(boxes(init, stsd.body + 8, stsd.end))
+    return find(init, b"av1C", start=entry.body + 78, end=entry.end)
+
+
+def with_sequence_header(init: bytes, sample: bytes) -> bytes:
+    """Return the init segment with the sequence header of a key frame in its av1C, which must be the same (2.3.4).
+
+    SVT-AV1 tells another one, of equal length, before it has seen the first picture. Raises BadBoxes.
+    """
+    av1c = _av1c(init)
+    header = sample[: 2 + sample[1]]
+    if sample[0] != SEQUENCE_HEADER or len(header) != av1c.end - av1c.body - 4:
+        raise BadBoxes("the sequence header does not fit into av1C")
+    return init[: av1c.body + 4] + header + init[av1c.end :]
+
+
 def _av01(profile_and_level: int, flags: int) -> str:
     """Write profile, level, tier and depth of av1C (AV1 Codec ISO Media File Format Binding, 2.3 and 5)."""
     profile, level = profile_and_level >> 5, profile_and_level & 0x1F

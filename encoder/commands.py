@@ -20,7 +20,7 @@ TRANSFERS = {"pq": "smpte2084", "hlg": "arib-std-b67"}
 TAGGED = "setparams=" + ":".join(f"{name}={value}" for name, value in TAGS.items())
 # One encoder's settings for all of a chapter: closed groups of pictures of exactly one segment.
 CHAPTER_X264 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:ref=3:stitchable=1:sps-id=0"
-CHAPTER_PRESET = "fast"
+CHAPTER_PRESET = "faster"
 AV1_PRESET, AV1_PARAMS = 8, "irefresh-type=2:scd=0"
 # The insert has no B-frames, so decode and presentation times are equal, and a set of parameters of its own.
 INSERT_X264 = (
@@ -82,6 +82,15 @@ def audio_command(ladder: Ladder, work: Path, tools: Tools) -> list[str]:
     return _whole(
         [_audio(files[track.path][f"a:{track.number}"], track, ladder.grid, work) for track in ladder.tracks], tools
     )
+
+
+def loudness_command(track: Track, tools: Tools) -> list[str]:
+    """Return the process that prints a track's loudness and true peak, as it is after a downmix."""
+    shown = ",".join(f"ametadata=mode=print:key=lavfi.r128.{key}:file=-" for key in ("I", "true_peak"))
+    layout = "mono" if track.sound.channels == 1 else "stereo"
+    graph = f"aformat=channel_layouts={layout},ebur128=peak=true:metadata=1,{shown}"
+    source = ("-i", f"file:{track.path}", "-map", f"0:a:{track.number}")
+    return [str(tools.ffmpeg), "-hide_banner", "-nostdin", "-v", "error", *source, "-af", graph, "-f", "null", "-"]
 
 
 def mezzanine_command(master: Master, ladder: Ladder, slot: Slot, work: Path, tools: Tools) -> list[str]:

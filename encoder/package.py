@@ -9,7 +9,18 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from encoder.boxes import Layout, annexb_units, codecs_of, decode_time, read_layout, read_samples, with_parameter_sets
+from encoder.boxes import (
+    Layout,
+    annexb_units,
+    codecs_of,
+    decode_time,
+    parameter_sets,
+    read_layout,
+    read_samples,
+    sequence_header,
+    with_parameter_sets,
+    with_sequence_header,
+)
 from encoder.commands import INSERT_PRESET, decode_command, insert_x264, package_command, parameter_sets_command
 from encoder.errors import VerificationFailed
 from encoder.model import Grid, InsertFormat, Picture, Rendition, Rung, Sound
@@ -25,7 +36,8 @@ def package_video(encoded: Path, folder: Path, rung: Rung, grid: Grid, tools: To
     run_tool(package_command(encoded, "video", target, grid, tools))
     layout = read_layout(target)
     picture = Picture(rung.width, rung.height, grid.rate)
-    if rung.codec != "h264":
+    if rung.codec == "av1":
+        _correct_av1c(target, layout)
         return replace(_rendition(target, "video/mp4", layout, _peak_bps(layout)), picture=picture)
     peak_bps = max(_peak_bps(layout), int(rung.maxrate_bps * PEAK_FLOOR))
     insert = _insert_format(rung, grid, peak_bps, tools)
@@ -47,6 +59,16 @@ def _insert_format(rung: Rung, grid: Grid, peak_bps: int, tools: Tools) -> Inser
     stream = run_tool(parameter_sets_command(rung, grid, INSERT_PRESET, x264, tools))
     units = {unit[0] & 0x1F: unit for unit in annexb_units(stream)}
     return InsertFormat(x264, INSERT_PRESET, sps=units[7], pps=units[8], composition_offset=0)
+
+
+def _correct_av1c(file: Path, layout: Layout) -> None:
+    """Write the bitstream's own sequence header into the init, in place."""
+    with file.open("r+b") as opened:
+        init = opened.read(layout.init_size)
+        opened.seek(layout.segments[0].offset)
+        first = read_samples(opened.read(layout.segments[0].size))[0]
+        opened.seek(0)
+        opened.write(with_sequence_header(init, first.data))
 
 
 def _rewrite_init(file: Path, layout: Layout, insert: InsertFormat) -> None:
@@ -103,8 +125,28 @@ def verify(
             raise VerificationFailed(rendition.file, f"{frames} frames can be decoded, {grid.frames} were planned.")
 
 
+def _verify_codecs(rendition: Rendition, file: Path) -> None:
+    """What manifests say of the codec is what the bitstream says, and inserts find both their parameter sets."""
+    with file.open("rb") as opened:
+        init = opened.read(rendition.init_size)
+        opened.seek(rendition.segments[0].offset)
+        first = read_samples(opened.read(rendition.segments[0].size))[0]
+    if codecs_of(init) != rendition.codecs:
+        raise VerificationFailed(rendition.file, f"it is {codecs_of(init)}, not {rendition.codecs}.")
+    if rendition.insert is None:
+        if not first.data.startswith(sequence_header(init)):
+            raise VerificationFailed(rendition.file, "its first picture has another sequence header than its init.")
+        return
+    sets = parameter_sets(init)
+    if f"avc1.{sets.sps[0][1:4].hex()}" != rendition.codecs:
+        raise VerificationFailed(rendition.file, "its parameter sets say another profile or level.")
+    if (rendition.insert.sps, rendition.insert.pps) != (sets.sps[-1], sets.pps[-1]) or len(sets.sps) != 2:
+        raise VerificationFailed(rendition.file, "the parameter sets of inserts are not in its init.")
+
+
 def _verify_grid(rendition: Rendition, file: Path, grid: Grid) -> None:
     """Every segment starts with a key frame at its place on the grid and has its number of frames."""
+    _verify_codecs(rendition, file)
     if len(rendition.segments) != grid.segments:
         raise VerificationFailed(
             rendition.file, f"it has {len(rendition.segments)} segments, {grid.segments} were planned."

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from math import log10
 from pathlib import Path
 
+from encoder.commands import loudness_command
 from encoder.errors import BadSidecar, EncoderError
 from encoder.languages import UNKNOWN
 from encoder.model import Master, Track
 from encoder.probe import probe_tracks
 from encoder.sidecar import Sidecar
-from encoder.tools import Tools
+from encoder.tools import Tools, run_tool
+
+# EBU R 128 (2023): programme loudness and the highest true peak.
+TARGET_LUFS, HIGHEST_PEAK_DBTP = -23.0, -1.0
+# What the meter says of silence (its absolute gate, ITU-R BS.1770).
+SILENCE_LUFS = -70.0
+LOUDNESS, PEAK = "lavfi.r128.I", "lavfi.r128.true_peak"
 
 
 def tracks_of(master: Master, sidecar: Sidecar, tools: Tools) -> tuple[Track, ...]:
@@ -23,6 +32,31 @@ def tracks_of(master: Master, sidecar: Sidecar, tools: Tools) -> tuple[Track, ..
         first = _first(file, tools)
         tracks[language] = replace(first, sound=replace(first.sound, language=language))
     return tuple(tracks.values())
+
+
+def levelled(tracks: tuple[Track, ...], tools: Tools, cancelled: Callable[[], bool] | None = None) -> tuple[Track, ...]:
+    """Return the tracks with the gain that brings each to EBU R128, measured over its whole length.
+
+    One gain for all of a track, so that its quiet and loud places stay so; less of it where peaks would be cut off.
+    Silence stays silence. Raises ToolFailed, ToolCancelled.
+    """
+    return tuple(replace(track, gain_db=_gain_db(track, tools, cancelled)) for track in tracks)
+
+
+def _gain_db(track: Track, tools: Tools, cancelled: Callable[[], bool] | None) -> float:
+    found: dict[str, float] = {}
+
+    def hear(line: str) -> None:
+        key, _, value = line.partition("=")
+        if key in (LOUDNESS, PEAK):
+            found[key] = float(value)
+
+    run_tool(loudness_command(track, tools), on_line=hear, cancelled=cancelled)
+    loudness = found.get(LOUDNESS, SILENCE_LUFS)
+    if not loudness > SILENCE_LUFS:
+        return 0.0
+    peak_db = 20 * log10(max(found.get(PEAK, 1.0), 1e-6))
+    return round(min(TARGET_LUFS - loudness, HIGHEST_PEAK_DBTP - peak_db), 2)
 
 
 def _named(tracks: tuple[Track, ...], language: str | None) -> tuple[Track, ...]:

@@ -28,11 +28,11 @@ from encoder.ladder import PLAIN, ladder_for
 from encoder.model import Caption, Choices, Ladder, Master, Presentation, Slot
 from encoder.probe import probe
 from encoder.sidecar import Sidecar, read_sidecar, sidecar_path
-from encoder.soundtracks import tracks_of
+from encoder.soundtracks import levelled, tracks_of
 from encoder.tools import Tools
 
 # Part of every version's name: change it when the same master would give other files.
-RECIPE = "3"
+RECIPE = "4"
 WORK = "work"
 BLOCK_BYTES = 4 * 1024 * 1024
 ANY = Care()
@@ -90,6 +90,8 @@ def plan(
     captions = captions_of(path)
     texts = tuple(file for _, file in captions)
     version, chunks = _version(path, sidecar, choices, texts, cancelled), chunks_of(ladder.grid, chunk_s)
+    if choices.loudness:
+        ladder = replace(ladder, tracks=levelled(ladder.tracks, tools, cancelled))
     if choices.ladder == "title":
         ladder = quality.chosen(master, ladder, tools, cancelled)
     return Plan(chapter, version, sidecar.title, master, ladder, slots, chunks, captions)

@@ -83,7 +83,7 @@ def test_the_words_for_the_top_rung():
         *("-color_primaries", "bt709", "-color_range", "tv", "-color_trc", "bt709", "-colorspace", "bt709"),
         *("-crf", "21", "-level:v", "3.1", "-maxrate", "5000000"),
         *("-movflags", "+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets"),
-        *("-preset", "fast", "-profile:v", "high", "-x264-params"),
+        *("-preset", "faster", "-profile:v", "high", "-x264-params"),
         "keyint=50:min-keyint=50:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:ref=3:stitchable=1:sps-id=0",
     ]
 

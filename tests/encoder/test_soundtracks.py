@@ -1,0 +1,40 @@
+"""Loudness: measured over the whole track, changed by one gain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from encoder.probe import probe_tracks
+from encoder.soundtracks import levelled
+from encoder.tools import Tools, run_tool
+
+
+def sound(tools: Tools, path: Path, graph: str) -> Path:
+    run_tool((str(tools.ffmpeg), "-v", "error", "-f", "lavfi", "-i", graph, str(path)))
+    return path
+
+
+@pytest.mark.parametrize(("volume", "gain_db"), [(1.0, 0.0), (0.1, 20.0)])
+def test_a_track_is_brought_to_the_same_loudness_however_loud_it_was(
+    tools: Tools, tmp_path: Path, volume: float, gain_db: float
+):
+    graph = f"sine=frequency=997:r=48000:d=4,volume={volume},aformat=channel_layouts=stereo"
+    (plain,) = levelled(probe_tracks(sound(tools, tmp_path / "plain.wav", graph), tools), tools)
+    reference = "sine=frequency=997:r=48000:d=4,aformat=channel_layouts=stereo"
+    (loud,) = levelled(probe_tracks(sound(tools, tmp_path / "loud.wav", reference), tools), tools)
+    assert plain.gain_db - loud.gain_db == pytest.approx(gain_db, abs=0.3)
+
+
+def test_silence_stays_silence(tools: Tools, tmp_path: Path):
+    path = sound(tools, tmp_path / "silence.wav", "anullsrc=r=48000:cl=mono:d=2")
+    (track,) = levelled(probe_tracks(path, tools), tools)
+    assert track.gain_db == 0
+
+
+def test_peaks_are_never_cut_off(tools: Tools, tmp_path: Path):
+    """A click in near silence: the loudness asks for much, the peak allows little."""
+    graph = "aevalsrc='if(eq(n,48000),0.9,0.002*sin(2*PI*500*t))':s=48000:d=3"
+    (track,) = levelled(probe_tracks(sound(tools, tmp_path / "click.wav", graph), tools), tools)
+    assert track.gain_db < 1
