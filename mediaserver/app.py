@@ -27,6 +27,7 @@ from mediaserver.hosts import Hosts, is_loopback
 from mediaserver.library import Library
 from mediaserver.manners import Manners, answer_preflight, refuse_odd_paths
 from mediaserver.ops import Figures, Ops, admin_app
+from mediaserver.precedence import give_way
 from mediaserver.problems import answer_problems
 from mediaserver.ready import Index
 from mediaserver.scenes import Scenes
@@ -102,18 +103,19 @@ def build_app(
     app.on_response_prepare.append(Manners(settings.cors_origins).signal)
     app.on_response_prepare.append(figures.count)
     app.on_shutdown.append(viewer.close)
-    app.cleanup_ctx.append(_background(sessions))
+    app.cleanup_ctx.append(_background(sessions, settings))
     figures.gauge("mediaserver_sessions", "Living sessions.", lambda: len(sessions))
     figures.gauge("mediaserver_viewers_waiting", "Viewers who wait for a scene.", lambda: sessions.admission.waiting)
     return app
 
 
-def _background(sessions: Sessions) -> Callable[[web.Application], AsyncIterator[None]]:
+def _background(sessions: Sessions, settings: Settings) -> Callable[[web.Application], AsyncIterator[None]]:
     """Take up the last run's sessions, render and sweep while the application lives, and close the ledger."""
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         await sessions.load()
         tasks = [asyncio.create_task(sessions.admission.run()), asyncio.create_task(_sweep(sessions))]
+        tasks.append(asyncio.create_task(give_way(lambda: sessions.admission.rendering, settings.state)))
         yield
         for task in tasks:
             task.cancel()

@@ -31,6 +31,7 @@ from lipsync.errors import LipsyncError
 from mediaserver.jobbook import JobBook, Order
 from mediaserver.jobroom import Room
 from mediaserver.ledger import pinned_versions
+from mediaserver.precedence import viewers_lock
 from mediaserver.settings import Settings
 
 LOOK_S = 0.5
@@ -65,6 +66,7 @@ class Work:
         self._looked_s = 0.0
         self._path, self._media = Path(order.path), Path(order.media)
         self.room = Room(self._media, settings.disk_floor_mb * 1_000_000, self._note)
+        self._viewers = viewers_lock(settings.state)
         self._care = Care(cancelled=self.stopped, held=self._held, stall_s=settings.encoder_stall_s)
 
     def _note(self, **facts: Any) -> None:
@@ -85,7 +87,7 @@ class Work:
             raise Interrupted
 
     def _held(self) -> bool:
-        return self.room.is_low()
+        return self.room.is_low() or self._viewers.is_taken()
 
     def finish(self, plan: Plan) -> None:
         """Run all stages after the plan; what a failed or cancelled job has written is deleted."""

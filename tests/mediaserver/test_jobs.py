@@ -26,6 +26,7 @@ from mediaserver import jobroom, jobwork
 from mediaserver import jobs as module
 from mediaserver.errors import JobBookUnreadable, JobUnknown
 from mediaserver.jobs import Jobs
+from mediaserver.precedence import viewers_lock
 from tests.masters import make_master, structure, truncated, with_slot
 from tests.mediaserver.room import Room, until
 
@@ -506,6 +507,23 @@ def test_an_encode_stands_still_while_the_disk_is_full(room: Room, long_film: Pa
         while _is(pid) != "T":
             time.sleep(0.01)
         disk(10**12)
+        until(jobs, part2="published")
+
+
+def test_an_encode_stands_still_while_a_scene_is_made_for_a_viewer_and_is_not_taken_to_hang(
+    room: Room, long_film: Path
+):
+    room = Room(replace(room.settings, encoder_stall_s=1.5))
+    room.drop(long_film, "part2.mov")
+    viewers = viewers_lock(room.settings.state)
+    with room.running() as jobs:
+        pid = encoder_of(jobs, "part2.mov")
+        viewers.acquire()
+        while _is(pid) != "T":
+            time.sleep(0.01)
+        time.sleep(3)
+        assert _is(pid) == "T"
+        viewers.release()
         until(jobs, part2="published")
 
 
