@@ -37,7 +37,10 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Playback:
-    """Events with the media time at which they came, pictures as (media time, mean RGB per region), and faults."""
+    """Events with the media time at which they came, pictures as (media time, mean RGB per region), and faults.
+
+    `at_s` is the media time at which it stood at last, `place` says more of it for the message of a failed test.
+    """
 
     events: list[tuple[str, float]]
     frames: list[tuple[float, list[list[float]]]]
@@ -45,6 +48,8 @@ class Playback:
     holes: int
     dropped: int
     stalled_s: float
+    at_s: float
+    place: str
 
     def named(self, name: str, start_s: float = 0.0, end_s: float = float("inf")) -> list[float]:
         return [at for event, at in self.events if event == name and start_s <= at < end_s]
@@ -104,7 +109,7 @@ async def start(page: Page, page_url: str, player: str, stream_url: str, regions
 async def finish(page: Page, timeout_s: float = 90) -> Playback:
     """Return what was seen when the stream has been played to its end, or when it does not go on."""
     with suppress(PlaywrightTimeout):
-        await page.wait_for_function("() => log.ended || log.errors.length > 3", timeout=timeout_s * 1000)
+        await page.wait_for_function("() => atEnd() || log.errors.length > 3", timeout=timeout_s * 1000)
     log = await page.evaluate("() => summary()")
     return Playback(
         events=[(name, at) for name, at in log["events"]],
@@ -113,4 +118,6 @@ async def finish(page: Page, timeout_s: float = 90) -> Playback:
         holes=log["holes"],
         dropped=log["dropped"],
         stalled_s=log["stalled"],
+        at_s=log["at"],
+        place=log["place"],
     )

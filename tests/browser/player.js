@@ -78,4 +78,13 @@ window.play = (kind, url, regions) => {
   return players[kind](url);
 };
 
-window.summary = () => ({ ...log, dropped: video.getVideoPlaybackQuality().droppedVideoFrames });
+// Where playing has come to, for the message of a test that fails.
+function place() {
+  const { currentTime, duration, paused, ended, readyState, buffered } = video;
+  const ranges = Array.from(buffered, (_, i) => [buffered.start(i), buffered.end(i)]);
+  return JSON.stringify({ currentTime, duration, paused, ended, readyState, buffered: ranges });
+}
+
+window.summary = () => ({ ...log, dropped: video.getVideoPlaybackQuality().droppedVideoFrames, at: video.currentTime, place: place() });
+// Not every player signals the end of the stream when the machine is busy; the last picture has been shown all the same.
+window.atEnd = () => log.ended || video.currentTime > video.duration - 0.1;

@@ -104,7 +104,7 @@ def assert_whole(seen: Playback, house: House) -> None:
     duration_s = float(house.presentation.grid.duration_s)
     assert seen.errors == []
     assert seen.holes == 0
-    assert seen.named("ended") == [pytest.approx(duration_s, abs=0.1)], (seen.events, len(seen.frames))
+    assert seen.at_s == pytest.approx(duration_s, abs=0.15), (seen.place, seen.events)
     for border_s in house.borders_s:
         assert seen.named("waiting", border_s - 1, border_s + 1) == []
         shown = [at for at, _ in seen.frames if border_s - 0.5 <= at <= border_s + 0.5]
