@@ -86,29 +86,41 @@ def _pooled(found: Iterable[tuple[float, int]]) -> tuple[float, int]:
 
 
 def decide(names: list[str], trials: Iterable[Trial]) -> dict[str, int]:
-    """Return the CRF of every rung worth having; `names` from the largest to the smallest. Pure."""
+    """Return the CRF of every rung worth having; `names` from the largest to the smallest. Pure.
+
+    A smaller rung that would need nearly as many bytes as the next larger one is made coarser until it does not.
+    """
     by_rung = {name: sorted((t for t in trials if t.rung == name), key=lambda t: t.crf) for name in names}
-    planned = [_planned(by_rung[name]) for name in names]
     kept: list[Trial] = []
-    for trial in planned:
-        if not kept:
-            kept.append(trial)
-        elif trial.bytes > kept[-1].bytes * (1 - LEAST_SAVING):
-            continue
-        elif kept[-1].vmaf - trial.vmaf < LEAST_GAIN:
+    for name in names:
+        trial = _planned(by_rung[name])
+        if kept:
+            trial = _saving(by_rung[name], trial, round(kept[-1].bytes * (1 - LEAST_SAVING)))
+        if kept and kept[-1].vmaf - trial.vmaf < LEAST_GAIN:
             kept[-1] = trial
-        else:
+        elif not kept or trial.bytes <= kept[-1].bytes * (1 - LEAST_SAVING):
             kept.append(trial)
     return {trial.rung: trial.crf for trial in kept}
 
 
 def _planned(trials: list[Trial]) -> Trial:
-    """Return what the rung would be like at the coarsest CRF that is good enough, on the line through two trials."""
+    """Return what the rung would be like at the coarsest CRF that is good enough."""
     fine, coarse = trials
     target = min(TARGET, fine.vmaf - BELOW_BEST) if fine.vmaf < TARGET + BELOW_BEST else TARGET
     slope = (fine.vmaf - coarse.vmaf) / (coarse.crf - fine.crf)
     crf = COARSEST if slope <= 0 else int(fine.crf + (fine.vmaf - target) / slope)
-    crf = max(FINEST, min(COARSEST, crf))
+    return _at(trials, max(FINEST, min(COARSEST, crf)))
+
+
+def _saving(trials: list[Trial], planned: Trial, most_bytes: int) -> Trial:
+    """Return the rung at the first CRF from the planned one on that needs no more than `most_bytes`, or at the last."""
+    tried = (_at(trials, crf) for crf in range(planned.crf, COARSEST))
+    return next((trial for trial in tried if trial.bytes <= most_bytes), _at(trials, COARSEST))
+
+
+def _at(trials: list[Trial], crf: int) -> Trial:
+    """Return what lies on the line through two trials; bytes shrink by the same factor with every step."""
+    fine, coarse = trials
     share = (crf - fine.crf) / (coarse.crf - fine.crf)
     size = exp(log(fine.bytes) + share * (log(coarse.bytes) - log(fine.bytes)))
-    return Trial(fine.rung, crf, fine.vmaf - slope * (crf - fine.crf), round(size))
+    return Trial(fine.rung, crf, fine.vmaf + share * (coarse.vmaf - fine.vmaf), round(size))

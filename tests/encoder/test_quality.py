@@ -38,8 +38,13 @@ def test_a_rung_that_looks_no_better_than_the_next_one_is_left_out():
     assert list(decide(["1080p", "720p"], [*trials("1080p", 95, 88), *trials("720p", 95, 88, 500)])) == ["720p"]
 
 
-def test_a_rung_that_saves_nothing_is_left_out():
-    assert list(decide(["1080p", "720p"], [*trials("1080p", 98, 91), *trials("720p", 88, 81, 990)])) == ["1080p"]
+def test_a_rung_that_saves_nothing_is_made_coarser_until_it_does():
+    found = decide(["1080p", "720p"], [*trials("1080p", 98, 91), *trials("720p", 88, 81, 990)])
+    assert found == {"1080p": 24, "720p": 26}
+
+
+def test_a_rung_that_never_saves_anything_is_left_out():
+    assert list(decide(["1080p", "720p"], [*trials("1080p", 98, 91), *trials("720p", 88, 81, 4000)])) == ["1080p"]
 
 
 def test_samples_are_spread_over_the_film():
