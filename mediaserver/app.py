@@ -22,7 +22,8 @@ from mediaserver.accesslog import AccessLog, show_access_log
 from mediaserver.connections import Connection, Door, Site, make_connections, refuse_other_versions
 from mediaserver.dashboard import Dashboard, JobListing, NoJobs
 from mediaserver.errors import AddressUnusable, ConsentIncomplete, NotSetUp, PortTaken
-from mediaserver.fastpath import Desk, FastConnection, Heads, is_usable
+from mediaserver.fastpath import Desk, FastConnection, Watch, is_usable
+from mediaserver.heads import Heads
 from mediaserver.hosts import Hosts, is_loopback
 from mediaserver.library import Library
 from mediaserver.manners import Manners, answer_preflight, refuse_odd_paths
@@ -209,10 +210,13 @@ def _scripts() -> Path | None:
 
 async def open_address(app: web.Application, settings: Settings, listening: socket.socket) -> web.AppRunner:
     """Serve `app` on a listening socket from now on; `cleanup` of what is returned ends it."""
+    log = AccessLog(settings.access_log, settings.trusted_proxies)
+    make: Any = Connection
+    if INDEX in app and settings.fast_path and is_usable():
+        make = partial(FastConnection, desk=_desk(app, settings, log))
     runner = web.AppRunner(app, shutdown_timeout=GRACE_S)
     await runner.setup()
     assert runner.server
-    log = AccessLog(settings.access_log, settings.trusted_proxies)
     door = Door(
         Manners(settings.cors_origins),
         settings.connections_max,
@@ -221,12 +225,19 @@ async def open_address(app: web.Application, settings: Settings, listening: sock
         settings.stall_s,
         options={"access_log_class": lambda *_: log},
     )
-    make: Any = Connection
-    if INDEX in app and settings.fast_path and is_usable():
-        heads = Heads(Hosts(settings.allowed_hosts, settings.host), settings.cors_origins)
-        make = partial(FastConnection, desk=Desk(heads, app[INDEX], app[FIGURES], log if log.enabled else None))
     await Site(runner, listening, make_connections(runner.server, door, make)).start()
     return runner
+
+
+def _desk(app: web.Application, settings: Settings, log: AccessLog) -> Desk:
+    watch = Watch()
+
+    async def close(_app: web.Application) -> None:
+        watch.close()
+
+    app.on_cleanup.append(close)
+    heads = Heads(Hosts(settings.allowed_hosts, settings.host), settings.cors_origins)
+    return Desk(heads, app[INDEX], app[FIGURES], log if log.enabled else None, watch)
 
 
 async def _start(stack: AsyncExitStack, app: web.Application, settings: Settings, listening: socket.socket) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
+from time import time
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -22,6 +22,24 @@ _MOST = 4096
 _ODD = re.compile(rb"%(?:2[ef]|5c|[01].|7f)", re.IGNORECASE)
 # First names of addresses that are no chapters, whatever lies in media/.
 _FIXED = frozenset({"", "s", "api", "assets"})
+
+
+class Clock:
+    """The last field of every head, with the empty line behind it; written once a second."""
+
+    __slots__ = ("_date", "_second")
+
+    def __init__(self) -> None:
+        self._date, self._second = b"", 0
+
+    def date(self) -> bytes:
+        now_s = int(time())
+        if now_s != self._second:
+            self._second, self._date = now_s, f"Date: {format_date(now_s)}\r\n\r\n".encode()
+        return self._date
+
+
+_clock = Clock()
 
 
 class OpenFile:
@@ -53,11 +71,12 @@ class OpenFile:
 class Ready:
     """One representation with the heads of its answers, written once; `body` if it is sent from memory."""
 
-    __slots__ = ("body", "file", "gzip", "part", "size", "whole")
+    __slots__ = ("_date", "_text", "body", "file", "gzip", "part", "size", "whole")
 
     def __init__(self, r: Representation, manners: Manners, body: bytes = b"", file: OpenFile | None = None) -> None:
         self.size, self.body, self.file = r.size, body, file
         self.gzip: Ready | None = None
+        self._date = self._text = b""
         self.whole = _head("200 OK", plan("GET", {}, r).headers, manners)
         ranged = plan("GET", {"range": "bytes=0-0"}, r).headers
         fixed = tuple(field for field in ranged if field[0] not in ("Content-Range", "Content-Length"))
@@ -73,10 +92,19 @@ class Ready:
         stop = self.size if last is None else min(last + 1, self.size)
         return (first, stop) if first < stop else None
 
-    def ranged(self, start: int, stop: int) -> bytes:
-        """Return the head of a 206."""
+    def head(self, span: tuple[int, int] | None) -> bytes:
+        """Return the head of the 206 for a span, or of the 200, with the time of now."""
+        if span is None:
+            return self.whole + _clock.date()
         sized = b"Content-Range: bytes %d-%d/%d\r\nContent-Length: %d\r\n"
-        return self.part + sized % (start, stop - 1, self.size, stop - start)
+        return b"%b%b%b" % (self.part, sized % (span[0], span[1] - 1, self.size, span[1] - span[0]), _clock.date())
+
+    def text(self) -> bytes:
+        """Return a whole answer from memory; it is put together once a second."""
+        date = _clock.date()
+        if self._date is not date:
+            self._date, self._text = date, self.whole + date + self.body
+        return self._text
 
 
 def _head(status: str, fields: tuple[tuple[str, str], ...], manners: Manners) -> bytes:
@@ -94,7 +122,6 @@ class Index:
         self._ready: dict[bytes, tuple[Ready, Shelf]] = {}
         self._seen: dict[Shelf, int] = {}
         self._looked: set[Shelf] = set()
-        self._date, self._second = b"", 0
 
     def find(self, path: bytes) -> Ready | None:
         """Return what is published under `path` now; a chapter is looked at once in a round of the loop."""
@@ -148,10 +175,3 @@ class Index:
     def close(self) -> None:
         """Close every file, those that are being sent when they have been."""
         self._forget()
-
-    def date(self) -> bytes:
-        """Return the last field of a head, with the empty line behind it."""
-        now_s = int(time.time())
-        if now_s != self._second:
-            self._second, self._date = now_s, f"Date: {format_date(now_s)}\r\n\r\n".encode()
-        return self._date
