@@ -13,6 +13,7 @@ from lipsync.errors import RenderFailed
 from lipsync.face import CHIN, FOREHEAD, Face
 from lipsync.label import Label
 from lipsync.photo import Pixels
+from lipsync.protocols import Stamp
 from lipsync.renderer import Box, Renderer
 
 Frame = NDArray[np.uint8]
@@ -69,9 +70,9 @@ def rectangle_of(placement: Placement, width: int, height: int) -> Box:
     return Box(x0, y0, x1 - x0, y1 - y0)
 
 
-def check_room(placement: Placement, width: int, height: int) -> None:
+def check_room(placement: Placement, width: int, height: int, stamp: Stamp) -> None:
     """Raise RenderFailed if a face with its label has no room there in pictures of that size."""
-    box, label = rectangle_of(placement, width, height), Label.for_height(height).cover.shape
+    box, label = rectangle_of(placement, width, height), Label.for_height(height, stamp.text).cover.shape
     if label[1] > box.w or label[0] + _gap(height) > box.h:
         raise RenderFailed("the label does not fit into the slot's rectangle")
 
@@ -123,6 +124,9 @@ def _aligned(centre: float, length: float, room: int) -> tuple[float, int, int]:
     return -begin, round(begin), round(begin + length)
 
 
+AI = Stamp()
+
+
 class Grain:
     """Film grain for the face: one sheet of noise, laid on elsewhere for every picture; the same in every render."""
 
@@ -142,15 +146,25 @@ class Compositor:
     """Lays one face into the rectangle of frame after frame, always with the label."""
 
     def __init__(
-        self, face: Face, box: Box, matte: NDArray[np.float32], lines: int, *, match: bool, grain: float = 0.0
+        self,
+        face: Face,
+        box: Box,
+        matte: NDArray[np.float32],
+        lines: int,
+        stamp: Stamp,
+        *,
+        match: bool,
+        grain: float = 0.0,
     ) -> None:
         """`face` and `matte` have the size of `box`; `lines` is the height of the whole frames."""
         self._face, self._box, self._matte, self._match = face, box, matte, match
         self._grain = Grain(box, grain * lines / GRAIN_LINES) if grain else None
-        self._label = Label.for_height(lines)
+        self._label = Label.for_height(lines, stamp.text)
         height, width = self._label.cover.shape
         gap = _gap(lines)
-        self._label_x, self._label_y = box.x + max(0, box.w - width - gap), box.y + gap
+        down, _, along = stamp.place.partition("-")
+        self._label_x = box.x + (max(0, box.w - width - gap) if along == "right" else gap)
+        self._label_y = box.y + (gap if down == "top" else max(0, box.h - height - gap))
         if width > box.w or height + gap > box.h:
             raise RenderFailed("the label does not fit into the slot's rectangle")
         self._thin = np.asarray(cv2.resize(matte, (box.w // 2, box.h // 2), interpolation=cv2.INTER_AREA), np.float32)
@@ -166,6 +180,7 @@ class Compositor:
         mask: NDArray[np.uint8] | None = None,
         *,
         grain: float = 0.0,
+        stamp: Stamp = AI,
     ) -> Compositor:
         """For a chapter's frames of that size; `mask` (grey, 255 = face) stands for the placement's rectangle.
 
@@ -179,13 +194,13 @@ class Compositor:
         else:
             fitting = cv2.resize(mask, (box.w, box.h), interpolation=cv2.INTER_AREA)
             matte = np.asarray(fitting, np.float32) / np.float32(255)
-        return cls(placed, box, matte, height, match=True, grain=grain)
+        return cls(placed, box, matte, height, stamp, match=True, grain=grain)
 
     @classmethod
-    def portrait(cls, face: Face) -> Compositor:
+    def portrait(cls, face: Face, stamp: Stamp = AI) -> Compositor:
         """For frames that are the face's own picture, whose sides are even."""
         height, width = face.picture.shape[:2]
-        return cls(face, Box(0, 0, width, height), np.ones((height, width), np.float32), height, match=False)
+        return cls(face, Box(0, 0, width, height), np.ones((height, width), np.float32), height, stamp, match=False)
 
     def blank(self) -> Frame:
         """Return a black frame of the size that a portrait has."""

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from lipsync.errors import CertificateUnusable
+from lipsync.protocols import Signing
 
 FOLDER = "content-credentials"
 AUTHORITY, SIGNER = "authority.pem", "signer.pem"
@@ -88,6 +89,14 @@ def operator_issuer(certificate: Path, key: Path, anchors: Path | None = None) -
     _check(chain, private)
     sent = [one for one in chain if one.issuer != one.subject]
     return Issuer(_algorithm(private), _pem(sent), _key_pem(private), _pem(roots))
+
+
+def issuer_for(signing: Signing) -> Issuer:
+    """Return the operator's issuer if there is one, else this server's own. Raises CertificateUnusable."""
+    if not (signing.certificate or signing.key):
+        return own_issuer(signing.keys)
+    anchors = Path(signing.anchors) if signing.anchors else None
+    return operator_issuer(Path(signing.certificate), Path(signing.key), anchors)
 
 
 def _found(folder: Path) -> None:

@@ -13,6 +13,8 @@ GLYPH_SHARE = 0.036
 MIN_GLYPH_PX = 12
 FINE = 8
 """Letters are drawn this much larger and averaged down."""
+FONT, SCALE, THICK, UNIT = cv2.FONT_HERSHEY_DUPLEX, 5.0, 14, 128
+"""What other words than "AI" are written with, before they are brought to capitals UNIT pixels high."""
 PLATE, PLATE_COVER = 30, 0.72
 INK = 232
 
@@ -31,15 +33,20 @@ class Label:
     luma: NDArray[np.float32]
 
     @classmethod
-    def for_height(cls, picture_height: int) -> Label:
+    def for_height(cls, picture_height: int, text: str = "AI") -> Label:
         """Draw it for a picture of that many lines."""
         glyph = max(MIN_GLYPH_PX, round(GLYPH_SHARE * picture_height))
-        height, width = _even(glyph * (1 + 2 * PADDING)), _even(glyph * (WIDTH + 2.6 * PADDING))
+        written = None if text == "AI" else _written(text)
+        across = WIDTH if written is None else written.shape[1] / UNIT
+        height, width = _even(glyph * (1 + 2 * PADDING)), _even(glyph * (across + 2.6 * PADDING))
         ink, plate = (np.zeros((height * FINE, width * FINE), np.uint8) for _ in range(2))
-        origin = np.array([(width - glyph * WIDTH) / 2, (height - glyph) / 2])
-        for shape, value in ((LETTER_A, 255), (LETTER_A_HOLE, 0), (LETTER_I, 255)):
-            points = (origin + np.array(shape) * glyph) * FINE
-            cv2.fillPoly(ink, [np.round(points).astype(np.int32)], value)
+        origin = np.array([(width - glyph * across) / 2, (height - glyph) / 2])
+        if written is None:
+            for shape, value in ((LETTER_A, 255), (LETTER_A_HOLE, 0), (LETTER_I, 255)):
+                points = (origin + np.array(shape) * glyph) * FINE
+                cv2.fillPoly(ink, [np.round(points).astype(np.int32)], value)
+        else:
+            _write(ink, written, round(origin[0] * FINE), round(origin[1] * FINE), glyph * FINE)
         _rounded(plate, round(0.3 * height * FINE))
         letters, ground = (
             cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
@@ -59,6 +66,27 @@ class Label:
         for plane in chroma:
             part = plane[y // 2 : (y + height) // 2, x // 2 : (x + across) // 2]
             part[:] = (part * (1 - thin) + 128 * thin + 0.5).astype(np.uint8)
+
+
+def _written(text: str) -> NDArray[np.uint8]:
+    """Return a line's ink, cut to its width and to where capitals begin, 1 / UNIT of its height above the line."""
+    canvas = np.zeros((4 * UNIT, UNIT * (2 + 2 * len(text))), np.uint8)
+    capital, line = canvas.copy(), canvas
+    for into, words in ((capital, "H"), (line, text)):
+        cv2.putText(into, words, (UNIT, 2 * UNIT), FONT, SCALE, (255,), THICK, cv2.LINE_AA)
+    rows, columns = (np.flatnonzero(ink.max(axis=axis) > 127) for ink, axis in ((capital, 1), (line, 0)))
+    share = UNIT / (rows[-1] - rows[0] + 1)
+    cut = line[rows[0] : rows[-1] + 1 + UNIT // 2, columns[0] : columns[-1] + 1]
+    size = (max(1, round(cut.shape[1] * share)), round(cut.shape[0] * share))
+    return np.asarray(cv2.resize(cut, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _write(ink: NDArray[np.uint8], written: NDArray[np.uint8], x: int, y: int, glyph: int) -> None:
+    """Lay a line with capitals `glyph` pixels high over the mask, its upper left corner at (x, y)."""
+    size = (round(written.shape[1] * glyph / UNIT), round(written.shape[0] * glyph / UNIT))
+    line = cv2.resize(written, size, interpolation=cv2.INTER_AREA)[: ink.shape[0] - y]
+    area = ink[y : y + line.shape[0], x : x + line.shape[1]]
+    np.maximum(area, line[:, : area.shape[1]], out=area)
 
 
 def _even(length: float) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
+
+Corner = Literal["top-right", "top-left", "bottom-right", "bottom-left"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +20,39 @@ class Fragment:
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """The visible label: its words (ASCII) and the corner of the face's rectangle in which it stands."""
+
+    text: str = "AI"
+    place: Corner = "top-right"
+
+
+@dataclass(frozen=True, slots=True)
 class Take:
-    """One piece of a render: these segments of `slot`, of the version in `folder`, for these renditions."""
+    """One piece of a render: these segments of `slot`, of the version in `folder`, for these renditions.
+
+    `render_id` is the number of the invisible mark, 32 random bits: the same for every take of one render.
+    """
 
     folder: Path
     slot: str
     renditions: tuple[str, ...]
     segments: range
+    render_id: int
+    stamp: Stamp = Stamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """Who signs finished files: this server's own authority in the folder `keys`, or an operator's certificate.
+
+    `certificate`, `key` and `anchors` are files in PEM; empty where there is none.
+    """
+
+    keys: Path
+    certificate: str = ""
+    key: str = ""
+    anchors: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +81,17 @@ class FaceWorker(Protocol):
 
         Closing the iterator stops the work at once. Raises RenderFailed, InsertDoesNotFit, WorkerDied.
         """
+        ...
+
+    async def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
+        """Return a finished flat MP4 with Content Credentials; `title` names the scene, never the viewer.
+
+        Raises SigningFailed, WorkerDied.
+        """
+        ...
+
+    async def inspect(self, video: Path) -> dict[str, Any]:
+        """Return what credentials and mark of any file tell, ready for JSON. Raises WorkerDied, RenderFailed."""
         ...
 
     async def close(self) -> None: ...

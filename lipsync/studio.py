@@ -1,4 +1,4 @@
-"""The pipeline from a photo and a speech to finished pictures; nothing leaves it without the label."""
+"""The pipeline from a photo and a speech to finished pictures; nothing leaves it without label and mark."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,12 +18,16 @@ from numpy.typing import NDArray
 from encoder.errors import EncoderError, ToolCancelled
 from encoder.model import Presentation, Rendition, Slot
 from encoder.tools import Tools, find_tools, open_tool
-from lipsync.compose import Compositor, Frame, check_room
+from lipsync.compose import AI, Compositor, Frame, check_room
+from lipsync.credentials import issuer_for
 from lipsync.errors import NotAPicture, RenderFailed
 from lipsync.face import Face, FaceFinder
+from lipsync.findings import inspect
+from lipsync.mark import Mark, new_render_id
 from lipsync.narration import ENGINE, SAMPLE_RATE_HZ, MouthTrack, analyse, bake, read_speech
 from lipsync.photo import encode_photo, read_photo
-from lipsync.protocols import Fragment, Take
+from lipsync.protocols import Fragment, Signing, Stamp, Take
+from lipsync.provenance import Statement, sign, sign_file
 from lipsync.splice import encode_insert, mezzanine_frames
 
 FILE_RATE = Fraction(25)
@@ -30,9 +35,14 @@ SMALLEST_LINES, LARGEST_LINES = 144, 2160
 
 
 class Studio:
-    """Holds the loaded models; one call at a time. Raises ModelMissing or ToolMissing where something is not set up."""
+    """Holds the loaded models and the signer; one call at a time.
 
-    def __init__(self, tools: Tools | None = None, models: Path | None = None) -> None:
+    Everything that leaves it carries the label and the mark, finished files the credentials too; no caller can ask for
+    less. Raises ModelMissing, ToolMissing or CertificateUnusable where something is not set up.
+    """
+
+    def __init__(self, signing: Signing, tools: Tools | None = None, models: Path | None = None) -> None:
+        self._issuer = issuer_for(signing)
         self._tools = tools or find_tools()
         self._finder = FaceFinder(models)
 
@@ -56,6 +66,7 @@ class Studio:
         out: Path,
         *,
         size: str = "720p",
+        stamp: Stamp = AI,
         on_progress: Callable[[float], None] = lambda percent: None,
     ) -> None:
         """Write an MP4 (H.264, AAC, 25 pictures/s) of the whole photo, `size` lines high, speaking.
@@ -63,15 +74,15 @@ class Studio:
         `on_progress` gets 0..100. `out` appears when it is whole. Raises NotAPicture, PictureTooLarge, PhotoRefused,
         SpeechUnreadable, RenderFailed.
         """
-        compositor = Compositor.portrait(self._portrait(face_picture, _lines(size)))
+        compositor, render_id = Compositor.portrait(self._portrait(face_picture, _lines(size)), stamp), new_render_id()
         samples = read_speech(speech, self._tools)
         states = analyse(samples, FILE_RATE, -(-len(samples) * int(FILE_RATE) // SAMPLE_RATE_HZ))
         if not out.parent.is_dir():
             raise RenderFailed(f"there is no folder {str(out.parent)!r}")
         part = out.with_name(f".{out.name}.{os.getpid()}.part")
         try:
-            self._encode(compositor, states, speech, part, on_progress)
-            part.replace(out)
+            self._encode(compositor, states, speech, part, render_id=render_id, on_progress=on_progress)
+            sign_file(part, out, Statement("A speaking face", render_id), self._issuer)
         except (EncoderError, OSError) as error:
             raise RenderFailed(str(error)) from error
         finally:
@@ -92,15 +103,21 @@ class Studio:
         states: NDArray[np.float32],
         speech: Path,
         target: Path,
+        *,
+        render_id: int,
         on_progress: Callable[[float], None],
     ) -> None:
         still = compositor.blank()
-        command = file_command(self._tools, still.shape[1], still.shape[0] * 2 // 3, speech, target)
+        width, height = still.shape[1], still.shape[0] * 2 // 3
+        mark = Mark(render_id, width, height, FILE_RATE)
+        command = file_command(self._tools, width, height, speech, target)
         with open_tool(command, stdin=True) as child:
             assert child.stdin is not None
             try:
                 for number, state in enumerate(states):
-                    child.stdin.write(compositor.compose(still, state).data)
+                    shown = compositor.compose(still, state)
+                    mark.put(shown, number)
+                    child.stdin.write(shown.data)
                     on_progress(100 * (number + 1) / len(states))
                 child.stdin.close()
             except BrokenPipeError:
@@ -123,10 +140,8 @@ class Studio:
             numbers = _inside(take.segments, presentation.carried_by(slot))
             if not renditions or not numbers:
                 raise RenderFailed("nothing of the slot was asked for")
-            size = working_size(presentation, numbers, renditions)
-            frames = self.insert_frames(
-                face, take.folder, presentation, slot, numbers=numbers, size=size, cancelled=cancelled
-            )
+            size = working_size(presentation, numbers, renditions, take.stamp)
+            frames = self.insert_frames(face, take, presentation, slot, numbers=numbers, size=size, cancelled=cancelled)
             yield from encode_insert(
                 frames, presentation, self._tools, renditions=renditions, numbers=numbers, size=size
             )
@@ -138,7 +153,7 @@ class Studio:
     def insert_frames(
         self,
         face: Face,
-        folder: Path,
+        take: Take,
         presentation: Presentation,
         slot: Slot,
         *,
@@ -146,10 +161,14 @@ class Studio:
         size: tuple[int, int],
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Iterator[Frame]:
-        """Yield the pictures of segments `numbers`: the chapter's own, within every slot's window with the face."""
-        windows = [_Window.of(folder, presentation, seen) for seen in slots_in(presentation, numbers)]
+        """Yield the pictures of segments `numbers`: the chapter's own, within every slot's window with the face.
+
+        Every picture that shows the face carries the mark; the others are bit by bit the mezzanine's.
+        """
+        windows = [_Window.of(take, presentation, seen) for seen in slots_in(presentation, numbers)]
+        mark = Mark(take.render_id, *size, presentation.grid.rate)
         first = presentation.grid.frames_of(numbers.start).start
-        own = mezzanine_frames(folder, presentation, slot, self._tools, segments=numbers, size=size)
+        own = mezzanine_frames(take.folder, presentation, slot, self._tools, segments=numbers, size=size)
         with closing(own):  # type: ignore[type-var]
             for number, frame in enumerate(own, first):
                 if cancelled():
@@ -157,30 +176,40 @@ class Studio:
                 shown = frame
                 for window in windows:
                     shown = window.filled(face, shown, number)
+                if shown is not frame:
+                    mark.put(shown, number)
                 yield shown
+
+    def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
+        """Return a finished flat MP4 with Content Credentials; its fragments stay as they are. Raises SigningFailed."""
+        return sign(video, Statement(title, render_id), self._issuer)
+
+    def inspect(self, video: Path) -> dict[str, Any]:
+        """Return what credentials and mark of a file tell. Raises OSError if it cannot be read."""
+        return inspect(video, self._issuer.anchors, self._tools).to_json()
 
 
 @dataclass(slots=True)
 class _Window:
     """One slot's pictures in a render: when the face is seen, where, and what its mouth does."""
 
-    folder: Path
+    take: Take
     slot: Slot
     frames: range
     states: NDArray[np.float32]
     compositor: Compositor | None = None
 
     @classmethod
-    def of(cls, folder: Path, presentation: Presentation, slot: Slot) -> _Window:
+    def of(cls, take: Take, presentation: Presentation, slot: Slot) -> _Window:
         frames = presentation.grid.frames_within(slot.start_s, slot.duration_s)
-        return cls(folder, slot, frames, track_of(folder, presentation, slot).states)
+        return cls(take, slot, frames, track_of(take.folder, presentation, slot).states)
 
     def filled(self, face: Face, frame: Frame, number: int) -> Frame:
         """Return frame `number` of the chapter with the face in it, or as it is outside the window."""
         if number not in self.frames:
             return frame
         if self.compositor is None:
-            self.compositor = _into_slot(face, self.folder, self.slot, frame)
+            self.compositor = _into_slot(face, self.take, self.slot, frame)
         return self.compositor.compose(frame, self.states[number - self.frames.start])
 
 
@@ -189,7 +218,9 @@ def slots_in(presentation: Presentation, numbers: range) -> list[Slot]:
     return [s for s in presentation.slots_in_order if set(presentation.segments_of(s)) & set(numbers)]
 
 
-def working_size(presentation: Presentation, numbers: range, renditions: Sequence[Rendition]) -> tuple[int, int]:
+def working_size(
+    presentation: Presentation, numbers: range, renditions: Sequence[Rendition], stamp: Stamp = AI
+) -> tuple[int, int]:
     """Return the picture size at which a take is composed: that of its largest rendition.
 
     Where a slot's rectangle is too small for a face there, the next larger size of the ladder in which it is not.
@@ -202,7 +233,7 @@ def working_size(presentation: Presentation, numbers: range, renditions: Sequenc
             continue
         try:
             for slot in slots:
-                check_room(slot.face, picture.width, picture.height)
+                check_room(slot.face, picture.width, picture.height, stamp)
         except RenderFailed:
             if rendition is presentation.videos[0]:
                 raise
@@ -230,9 +261,11 @@ def track_of(folder: Path, presentation: Presentation, slot: Slot) -> MouthTrack
     return bake(folder / slot.narration, rate, len(window), early=slot.start_s * rate - window.start)
 
 
-def _into_slot(face: Face, folder: Path, slot: Slot, frame: Frame) -> Compositor:
-    mask = _mask(folder / slot.mask) if slot.mask else None
-    return Compositor.into_slot(face, slot.face, frame.shape[1], frame.shape[0] * 2 // 3, mask, grain=slot.grain)
+def _into_slot(face: Face, take: Take, slot: Slot, frame: Frame) -> Compositor:
+    mask = _mask(take.folder / slot.mask) if slot.mask else None
+    return Compositor.into_slot(
+        face, slot.face, frame.shape[1], frame.shape[0] * 2 // 3, mask, grain=slot.grain, stamp=take.stamp
+    )
 
 
 def _mask(path: Path) -> NDArray[np.uint8]:

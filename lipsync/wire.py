@@ -9,7 +9,7 @@ from typing import Any
 
 from lipsync import errors
 from lipsync.errors import LipsyncError, PhotoRefused, RenderFailed
-from lipsync.protocols import Take
+from lipsync.protocols import Stamp, Take
 
 Header = dict[str, Any]
 
@@ -36,13 +36,26 @@ def lengths_of(start: bytes) -> tuple[int, int]:
 
 
 def take_header(take: Take) -> Header:
-    segments = [take.segments.start, take.segments.stop]
-    return {"folder": str(take.folder), "slot": take.slot, "renditions": take.renditions, "segments": segments}
+    return {
+        "folder": str(take.folder),
+        "slot": take.slot,
+        "renditions": take.renditions,
+        "segments": [take.segments.start, take.segments.stop],
+        "render_id": take.render_id,
+        "stamp": [take.stamp.text, take.stamp.place],
+    }
 
 
 def take_of(header: Header) -> Take:
     """Return what `take_header` described."""
-    return Take(Path(header["folder"]), header["slot"], tuple(header["renditions"]), range(*header["segments"]))
+    return Take(
+        Path(header["folder"]),
+        header["slot"],
+        tuple(header["renditions"]),
+        range(*header["segments"]),
+        header["render_id"],
+        Stamp(*header["stamp"]),
+    )
 
 
 def error_header(error: LipsyncError) -> Header:

@@ -1,6 +1,7 @@
 """The warm process: models loaded once, photos and renders one at a time; and its client in the server's loop.
 
-`python -m lipsync.worker` speaks lipsync.wire on standard input and output and ends when its input does.
+`python -m lipsync.worker KEYS CERTIFICATE KEY ANCHORS` speaks lipsync.wire on standard input and output and ends when
+its input does.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 from encoder.errors import EncoderError, ToolCancelled
 from encoder.tools import python_module, start_companion
 from lipsync.errors import LipsyncError, RenderFailed, WorkerDied
-from lipsync.protocols import Examined, Fragment, Take
+from lipsync.protocols import Examined, Fragment, Signing, Take
 from lipsync.wire import LENGTHS, BadMessage, Header, error_header, error_of, lengths_of, packed, take_header, take_of
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class WarmWorker:
     Calls wait for each other. Made inside a running loop, it starts its process at once; else at the first call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signing: Signing) -> None:
+        self._signing = signing
         self._turn = asyncio.Lock()
         self._process: _Process | None = None
         self._closed = False
@@ -59,15 +61,27 @@ class WarmWorker:
 
         Raises NotAPicture, PictureTooLarge, PhotoRefused, WorkerDied, ModelMissing.
         """
+        header, data = await self._ask({"call": "examine"}, photo)
+        return Examined(data[: header["face"]], data[header["face"] :])
+
+    async def _ask(self, header: Header, payload: bytes = b"") -> tuple[Header, bytes]:
+        """Say something that has one answer, and return that."""
         async with self._turn:
             process = await self._ready()
             try:
-                await process.say({"call": "examine"}, photo)
-                header, data = await process.hear()
+                await process.say(header, payload)
+                return await process.hear()
             except (WorkerDied, asyncio.CancelledError):
                 self._bury()
                 raise
-            return Examined(data[: header["face"]], data[header["face"] :])
+
+    async def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
+        """Return a finished flat MP4 with Content Credentials. Raises SigningFailed, WorkerDied."""
+        return (await self._ask({"call": "sign", "title": title, "render_id": render_id}, video))[1]
+
+    async def inspect(self, video: Path) -> dict[str, Any]:
+        """Return what credentials and mark of a file tell. Raises RenderFailed, WorkerDied."""
+        return dict(json.loads((await self._ask({"call": "inspect", "file": str(video)}))[1]))
 
     async def render(self, face: bytes, take: Take) -> AsyncGenerator[Fragment, None]:
         """Yield the fragments of a take; closing the iterator stops the work within a picture or two.
@@ -127,7 +141,7 @@ class WarmWorker:
         if self._closed:
             raise WorkerDied
         if self._process is None:
-            self._process = await _Process.start()
+            self._process = await _Process.start(self._signing)
         return self._process
 
     async def _warm(self) -> None:
@@ -172,11 +186,13 @@ class _Process:
         self.pid = process.pid
 
     @classmethod
-    async def start(cls) -> _Process:
+    async def start(cls, signing: Signing) -> _Process:
         """Start a process and wait until its models are loaded; raises WorkerDied, or what the models lack."""
+        words = (str(signing.keys.absolute()), signing.certificate, signing.key, signing.anchors)
+        command = (*python_module("lipsync.worker"), *words)
         root = str(Path(__file__).resolve().parents[1])
         paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        started = cls(await start_companion(python_module("lipsync.worker"), {**os.environ, "PYTHONPATH": paths}))
+        started = cls(await start_companion(command, {**os.environ, "PYTHONPATH": paths}))
         try:
             async with asyncio.timeout(START_S):
                 await started.hear()
@@ -252,7 +268,8 @@ def _studio() -> Studio:
     from lipsync.studio import Studio  # noqa: PLC0415
 
     cv2.setNumThreads(1)
-    return Studio()
+    keys, *operators = sys.argv[1:]
+    return Studio(Signing(Path(keys), *operators))
 
 
 class Calls:
@@ -302,6 +319,10 @@ def _serve(studio: Studio, header: Header, payload: bytes, calls: Calls, out: IO
             face, photo = studio.look(payload)
             data = face.to_bytes()
             _send(out, {"event": "face", "face": len(data)}, data + photo)
+        elif header["call"] == "sign":
+            _send(out, {"event": "signed"}, studio.sign(payload, header["title"], header["render_id"]))
+        elif header["call"] == "inspect":
+            _send(out, {"event": "found"}, json.dumps(studio.inspect(Path(header["file"]))).encode())
         else:
             _render(studio, header, payload, calls, out)
     except BrokenPipeError:

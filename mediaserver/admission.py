@@ -225,7 +225,7 @@ class Admission:
         insert = scene.insert
         if insert.state != "rendering":
             insert.become("rendering")
-        take = Take(scene.folder, insert.slot, renditions, segments)
+        take = Take(scene.folder, insert.slot, renditions, segments, insert.render_id, insert.stamp)
         try:
             try:
                 await self._fill(scene, take)

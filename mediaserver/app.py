@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from lipsync.protocols import FaceWorker
+from lipsync.protocols import FaceWorker, Signing
 from mediaserver.accesslog import AccessLog, show_access_log
 from mediaserver.connections import Connection, Door, Site, make_connections, refuse_other_versions
 from mediaserver.dashboard import Dashboard, JobListing, NoJobs
@@ -36,7 +36,9 @@ from mediaserver.sessions import Sessions
 from mediaserver.settings import Settings
 from mediaserver.streams import Streams
 from mediaserver.trust import Trust
+from mediaserver.verifying import Verifying
 from mediaserver.viewer import Viewer
+from mediaserver.wording import check_label
 
 if TYPE_CHECKING:
     from mediaserver.jobbook import Job
@@ -64,13 +66,14 @@ def build_app(
     renderer: FaceWorker,
     *,
     jobs: JobListing | None = None,
+    inspector: Callable[[], FaceWorker] | None = None,
     scripts: Path | None = None,
     clock: Callable[[], float] | None = None,
 ) -> web.Application:
     """Return the application of the main address; the two workers stay the caller's to close.
 
-    `scripts` is the node_modules folder with the players' scripts; without it the pages cannot play. `clock` gives
-    seconds since 1970.
+    `inspector` makes a worker that looks at one video and is closed then. `scripts` is the node_modules folder with the
+    players' scripts; without it the pages cannot play. `clock` gives seconds since 1970.
     """
     library = Library(settings.media)
     sessions = Sessions(settings, library, examiner, renderer, clock)
@@ -97,6 +100,7 @@ def build_app(
         viewer,
         Scenes(sessions, settings),
         Trust(sessions, settings, dashboard.assets),
+        Verifying(settings, inspector or (lambda: examiner), dashboard.assets),
         streams,
     )
     for part in parts:
@@ -149,10 +153,17 @@ def serve(
     Raises PortTaken, AddressUnusable, ConsentIncomplete.
     """
     check_public(settings)
+    check_label(settings)
     # A photo must not reach the disk in a core dump either.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     show_access_log(settings.access_log)
     asyncio.run(_serve(settings, watch, ready, show))
+
+
+def signing_of(settings: Settings) -> Signing:
+    """Return who signs finished files."""
+    operators = (settings.signing_certificate, settings.signing_key, settings.signing_anchors)
+    return Signing(settings.state / "keys", *operators)
 
 
 def check_public(settings: Settings) -> None:
@@ -172,11 +183,14 @@ async def _serve(
         listening = _listen(settings.host, settings.port)
         stack.callback(listening.close)
         admin = _listen_admin(settings)
-        examiner, renderer = WarmWorker(), WarmWorker()
+        signing = signing_of(settings)
+        examiner, renderer = WarmWorker(signing), WarmWorker(signing)
         stack.push_async_callback(examiner.close)
         stack.push_async_callback(renderer.close)
         jobs = await _jobs(settings, watch, stack, show)
-        app = build_app(settings, examiner, renderer, jobs=jobs, scripts=_scripts())
+        app = build_app(
+            settings, examiner, renderer, jobs=jobs, inspector=lambda: WarmWorker(signing), scripts=_scripts()
+        )
         await _start(stack, app, settings, listening)
         if admin:
             await _start(stack, admin_app(app[FIGURES]), settings, admin)

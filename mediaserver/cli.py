@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from encoder.errors import EncoderError, MasterMissing
 from lipsync.errors import LipsyncError
 from mediaserver import __version__
-from mediaserver.errors import ServerError, SettingsError
+from mediaserver.errors import CannotRead, ServerError, SettingsError
 from mediaserver.progress import Progress
 from mediaserver.settings import Effective, keys, load_settings, value_of
 
@@ -212,14 +212,37 @@ def _on_job(command: Command, verb: str, outcome: str) -> int:
 
 def lipsync(command: Command) -> int:
     from lipsync.studio import Studio
+    from mediaserver.app import signing_of
+    from mediaserver.wording import check_label, stamp_for
 
     words = command.arguments
     show = command.progress.update
-    Studio().render_file(
-        words.face, words.speech, words.out, size=words.size, on_progress=lambda p: show("rendering", p)
+    check_label(command.settings)
+    Studio(signing_of(command.settings)).render_file(
+        words.face,
+        words.speech,
+        words.out,
+        size=words.size,
+        stamp=stamp_for(command.settings),
+        on_progress=lambda p: show("rendering", p),
     )
     command.progress.say(f"written: {words.out}", file=str(words.out))
     return 0
+
+
+def verify(command: Command) -> int:
+    """Say what credentials and mark tell of any video; 0 if it was made from a face here or says so, else 1."""
+    from lipsync.credentials import issuer_for
+    from lipsync.findings import inspect
+    from mediaserver.app import signing_of
+
+    file: Path = command.arguments.file
+    try:
+        found = inspect(file, issuer_for(signing_of(command.settings)).anchors)
+    except OSError as error:
+        raise CannotRead(str(file), error.strerror or str(error)) from error
+    command.print("\n".join(found.sentences), found.to_json())
+    return 0 if found.made_from_a_face else 1
 
 
 def narration_bake(command: Command) -> int:
@@ -317,6 +340,9 @@ def parser() -> argparse.ArgumentParser:
     verb("status", status, "list published chapters and jobs")
     verb("retry", retry, "make a master again that failed").add_argument("name", metavar="NAME")
     verb("cancel", cancel, "cancel a job").add_argument("name", metavar="NAME")
+    verb("verify", verify, "say what credentials and mark of a video tell").add_argument(
+        "file", type=Path, metavar="FILE"
+    )
     speak = verb("lipsync", lipsync, "let the face in a picture speak, as a video file")
     speak.add_argument("face", type=Path, metavar="FACE", help="JPEG, PNG or WebP with one face")
     speak.add_argument("speech", type=Path, metavar="SPEECH", help="any file with speech in it")

@@ -183,6 +183,15 @@ class TooOften(ServerError):
         self.hint = f"Try again in {retry_s} s; the film plays meanwhile with its own picture."
 
 
+class CannotRead(ServerError):
+    code = "cannot_read"
+    status = 400
+    hint = "Check the path of the file."
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(f"{file!r} cannot be read: {reason}.")
+
+
 class JobUnknown(ServerError):
     code = "job_unknown"
     status = 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Literal
 import aiofiles
 
 from encoder.model import Presentation, Slot
-from lipsync.protocols import Fragment
+from lipsync.protocols import Fragment, Stamp
 from mediaserver.pulse import Pulse
 from mediaserver.vault import not_to_be_kept, private_folder
 
@@ -27,7 +28,8 @@ class Insert:
 
     A name is (rendition id, number of the segment). `renditions` are ids, the largest picture first; `segments` are
     those that the insert replaces. `first` is the rung that is made first, `near` the segment that the viewer is about
-    to need, `due_s` the loop's time at which that will be on screen. `pulse` belongs to the session and is fired at
+    to need, `due_s` the loop's time at which that will be on screen. `render_id` is the number of the invisible mark,
+    `stamp` the visible label. `pulse` belongs to the session and is fired at
     every change.
     """
 
@@ -39,6 +41,8 @@ class Insert:
     renditions: tuple[str, ...]
     segments: range
     pulse: Pulse
+    render_id: int = field(default_factory=lambda: secrets.randbits(32))
+    stamp: Stamp = field(default_factory=Stamp)
     state: State = "waiting"
     done: set[Name] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
@@ -181,6 +185,25 @@ class InsertStore:
         except asyncio.CancelledError:
             await asyncio.wait([writing])
             raise
+
+    def fragment_bytes(self, insert: Insert, name: Name) -> bytes:
+        """Return a fragment as it is streamed; raises OSError if it is not there."""
+        return self._path(insert, name).read_bytes()
+
+    def keep_number(self, insert: Insert) -> None:
+        """Write down the number of the mark beside the fragments, for the credentials of the finished file."""
+        path = self._slot(insert) / "render_id"
+        path.write_text(f"{insert.render_id:08x}", "ascii")
+
+    def number_of(self, insert: Insert) -> int | None:
+        try:
+            return int((self._slot(insert) / "render_id").read_text("ascii"), 16)
+        except (OSError, ValueError):
+            return None
+
+    def finished(self, insert: Insert, slot: str) -> Path:
+        """Return where the signed file of a slot lies or will lie; it goes with the insert."""
+        return self._slot(insert) / f"{slot}.mp4"
 
     async def drop(self, insert: Insert) -> None:
         """Delete what there is of one insert."""

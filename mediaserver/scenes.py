@@ -9,7 +9,7 @@ from aiohttp import web
 from encoder import manifest
 from encoder.model import Slot
 from mediaserver.cmcd import deadline_s, patience_s
-from mediaserver.errors import NotFound, SessionGone
+from mediaserver.errors import NotFound, SessionGone, SlotUnknown
 from mediaserver.library import PRIVATE, Edition
 from mediaserver.ranges import MIME, Representation
 from mediaserver.replies import Slice, fields, send_manifest, send_slice
@@ -30,6 +30,7 @@ class Scenes:
         return [
             web.get(f"{chapter}/stream.mpd", self.dash),
             web.get(f"{chapter}/master.m3u8", self.hls),
+            web.get(chapter + r"/{slot:[a-z0-9][a-z0-9_-]{0,31}}.mp4", self.finished),
             web.get(chapter + r"/{version}/{rendition}.m3u8", self.playlist),
             web.get(chapter + r"/{version}/{rendition}/{number:[0-9]{1,6}}.m4s", self.segment),
         ]
@@ -58,6 +59,17 @@ class Scenes:
             lambda: manifest.hls_media(edition.presentation, rendition, personal=True),
         )
         return await send_manifest(request, written)
+
+    async def finished(self, request: web.Request) -> web.StreamResponse:
+        """Send a slot as one file with Content Credentials."""
+        session, edition = request[SESSION], self._edition(request)
+        slot = edition.presentation.slot(request.match_info["slot"])
+        if slot is None:
+            raise SlotUnknown(edition.presentation.chapter, request.match_info["slot"])
+        path = await self._sessions.finished(session, edition, slot)
+        status = path.stat()
+        file = Representation(status.st_size, MIME[".mp4"], PRIVATE, f"{status.st_mtime_ns:x}")
+        return await send_slice(request, Slice(path, 0, status.st_size), file, {})
 
     async def segment(self, request: web.Request) -> web.StreamResponse:
         """Send the insert's fragment if it is there in time, else the chapter's own."""

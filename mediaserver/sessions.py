@@ -11,12 +11,13 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
+from encoder.model import Slot
 from lipsync.errors import PhotoRefused
-from lipsync.protocols import FaceWorker
+from lipsync.protocols import FaceWorker, Stamp
 from mediaserver.admission import Admission, Scene
 from mediaserver.capability import Seal
 from mediaserver.consent import ConsentText, Receipt
-from mediaserver.errors import ChapterUnknown, NotFound, SessionGone
+from mediaserver.errors import ChapterUnknown, NotFound, SessionGone, SlotNotReady
 from mediaserver.inserts import Insert, InsertStore, Name, SlotView, Stored, views_of
 from mediaserver.ledger import Event, Ledger, PinRow, SessionRow
 from mediaserver.library import Edition, Library
@@ -24,7 +25,7 @@ from mediaserver.pace import Pace
 from mediaserver.pulse import Pulse
 from mediaserver.settings import Settings
 from mediaserver.steadyclock import SteadyClock
-from mediaserver.vault import private_folder
+from mediaserver.vault import private_folder, write_whole
 
 State = Literal["consented", "captured", "ready", "rejected", "failed"]
 SOON_S = 2.0
@@ -47,6 +48,7 @@ class Session:
     pins: dict[str, PinRow] = field(default_factory=dict)
     inserts: dict[tuple[str, str], Insert] = field(default_factory=dict)
     views: dict[str, list[SlotView]] = field(default_factory=dict)
+    stamp: Stamp = field(default_factory=Stamp)
     photo: bytes | None = None
     refused: bool = False
     ended: bool = False
@@ -97,7 +99,7 @@ class Sessions:
 
     # --- from consent to the end ---
 
-    def begin(self, consent: ConsentText) -> tuple[str, Session, dict[str, Any]]:
+    def begin(self, consent: ConsentText, stamp: Stamp | None = None) -> tuple[str, Session, dict[str, Any]]:
         """Open a session for a viewer who agreed to `consent`.
 
         Return its capability, which is kept nowhere, the session, and the viewer's copy of the receipt.
@@ -105,6 +107,7 @@ class Sessions:
         now_s = int(self._clock())
         capability = self._seal.issue(now_s)
         session, receipt = Session(self._seal.check(capability), now_s, now_s), consent.receipt(now_s)
+        session.stamp = stamp or session.stamp
         self._add(session, receipt)
         said = receipt.to_json()
         return capability, session, {**said, "seal": self._seal.over(json.dumps(said, sort_keys=True))}
@@ -205,6 +208,37 @@ class Sessions:
         """Return the file of an insert's segment if it can be served."""
         return self._store.stored(insert, name) if name in insert.done else None
 
+    async def finished(self, session: Session, edition: Edition, slot: Slot) -> Path:
+        """Return the slot as one signed file, made when it is first asked for.
+
+        It is the largest rung's init segment and the slot's own fragments as they are streamed. Raises SlotNotReady,
+        SigningFailed, WorkerDied, SessionGone.
+        """
+        p = edition.presentation
+        async with session.changing:
+            view = next((view for view in session.views.get(p.chapter, ()) if view.slot == slot.id), None)
+            if session.ended:
+                raise SessionGone
+            if view is None or view.state != "ready" or view.inserts[0].version != p.version:
+                raise SlotNotReady(slot.id)
+            carrier = view.inserts[0]
+            path = self._store.finished(carrier, slot.id)
+            if not path.exists():
+                whole = await asyncio.to_thread(self._whole, edition, view)
+                signed = await self.admission.examiner.sign(whole, p.title, self._store.number_of(carrier))
+                await asyncio.to_thread(write_whole, path, signed)
+            return path
+
+    def _whole(self, edition: Edition, view: SlotView) -> bytes:
+        """Return the init segment and all fragments of a slot, of the largest picture."""
+        rendition = next(r for r in edition.presentation.videos if r.insert)
+        with edition.files[rendition.file].open() as file:
+            init = file.read(rendition.init_size)
+        holders = {number: insert for insert in view.inserts for number in insert.segments}
+        numbers = sorted(number for name, number in view.names if name == rendition.id)
+        fragments = (self._store.fragment_bytes(holders[number], (rendition.id, number)) for number in numbers)
+        return init + b"".join(fragments)
+
     def status(self, session: Session) -> dict[str, Any]:
         """Return what the viewer is told: the state, and every slot asked for."""
         return {"state": session.state, "slots": [self._slot_status(view) for view in session.slots]}
@@ -264,7 +298,7 @@ class Sessions:
         for insert in self._fresh(session, edition):
             slot, before = edition.presentation.slot(insert.slot), former.get((insert.chapter, insert.slot))
             assert slot is not None
-            insert.due_s = now_s + float(slot.start_s)
+            insert.due_s, insert.stamp = now_s + float(slot.start_s), session.stamp
             if before:
                 insert.asked, insert.near, insert.due_s = before.asked, before.near, before.due_s
             if session.photo is not None:
@@ -291,6 +325,7 @@ class Sessions:
                 await self._store.drop(insert)
 
     def _note_ready(self, insert: Insert) -> None:
+        self._store.keep_number(insert)
         self._ledger.mark_ready(insert.session, insert.chapter, insert.slot)
         self._ledger.count("made")
 

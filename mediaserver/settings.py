@@ -96,6 +96,15 @@ class Settings:
     )
     deadline_max_s: float = _setting(5.0, "seconds a segment never waits beyond, whatever the player says", 0, 8)
     queue_limit: int = _setting(32, "viewers that may wait for their scene at once", 1, 10_000)
+    verify_max_bytes: int = _setting(200_000_000, "largest video that /verify looks at", 1024, 10_000_000_000)
+    signing_certificate: str = _setting(
+        "",
+        "file of the certificate that signs finished scenes, with its chain, in PEM; empty is an authority of our own",
+    )
+    signing_key: str = _setting("", "file of the key to signing_certificate, in PEM")
+    signing_anchors: str = _setting("", "file of the root certificates that are trusted, in PEM; empty is the chain's")
+    label_text: str = _setting("", 'words of the visible label; empty is "AI" in the viewer\'s language')
+    label_place: str = _setting("top-right", "corner of the face in which the label stands")
     visits_per_minute: float = _setting(
         60.0, "sessions and photos a minute that are taken from one address; 0 sets no limit", 0, 1_000_000
     )

@@ -22,6 +22,14 @@ def not_to_be_kept(folder: Path) -> Path:
     return folder
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file for the owner alone, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+    part.rename(path)
+
+
 def private_file(path: Path, make: Callable[[], bytes]) -> bytes:
     """Return the file's bytes; the first time, write those of `make` for the owner alone, whole or not at all."""
     if not path.exists():

@@ -19,6 +19,7 @@ from mediaserver.scenes import SESSION
 from mediaserver.sessions import Session, Sessions
 from mediaserver.settings import Settings
 from mediaserver.upload import read_photo
+from mediaserver.wording import stamp_for
 
 HEARTBEAT_S = 15.0
 _FRESH = {"Cache-Control": "private, no-store"}
@@ -68,8 +69,10 @@ class Viewer:
     async def begin(self, request: web.Request) -> web.StreamResponse:
         """Open a session for whoever agrees to the text as it is now."""
         self._allowance.take(self._address(request))
-        self._consent.require(await _json(request))
-        capability, session, receipt = self._sessions.begin(self._consent)
+        answer = await _json(request)
+        self._consent.require(answer)
+        stamp = stamp_for(self._settings, _language(request, answer))
+        capability, session, receipt = self._sessions.begin(self._consent, stamp)
         body = {"session": f"/s/{capability}/", **self._status(session), "receipt": receipt}
         return web.json_response(body, status=201, headers=_FRESH | {"Location": f"s/{capability}/"})
 
@@ -120,6 +123,12 @@ class Viewer:
 
     def _status(self, session: Session) -> dict[str, Any]:
         return self._sessions.status(session)
+
+
+def _language(request: web.Request, answer: object) -> str:
+    """Return the viewer's language: as the page says, else as the browser does."""
+    said = answer.get("lang") if isinstance(answer, dict) else None
+    return str(said) if said else request.headers.get("Accept-Language", "")
 
 
 async def _json(request: web.Request) -> object:

@@ -10,6 +10,7 @@ from encoder.model import Placement
 from lipsync.compose import Compositor, fitted, planes_of, rectangle_of, soft_matte, views_of
 from lipsync.errors import RenderFailed
 from lipsync.face import CHIN, FOREHEAD
+from lipsync.protocols import Stamp
 
 CLOSED, WIDE_OPEN = (0, 0, 0, 0), (1, 0, 0, 0)
 WIDTH, HEIGHT = 960, 540
@@ -174,3 +175,17 @@ def test_grain_is_on_the_face_alone_and_moves_and_is_the_same_in_every_render(ma
     assert abs(noise.mean()) < 0.3
     assert abs(np.corrcoef(noise.ravel(), (second[middle].astype(int) - clean[middle]).ravel())[0, 1]) < 0.2
     assert np.array_equal(first[:40], grey[:40])
+
+
+@pytest.mark.parametrize("place", ["top-right", "top-left", "bottom-right", "bottom-left"])
+def test_the_label_stands_in_the_corner_that_it_is_told(man, place):
+    grey = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
+    two = [
+        Compositor.into_slot(man, PLACE, WIDTH, HEIGHT, stamp=Stamp(text, place)).compose(grey, CLOSED)
+        for text in ("AI", "KI")
+    ]
+    rows, columns = np.nonzero(two[0][:HEIGHT] != two[1][:HEIGHT])
+    x0, x1, y0, y1 = columns.min(), columns.max(), rows.min(), rows.max()
+    middle_x, middle_y = (PLACE.x + PLACE.w / 2) * WIDTH, (PLACE.y + PLACE.h / 2) * HEIGHT
+    assert (x0 > middle_x, x1 < middle_x) == ("right" in place, "left" in place)
+    assert (y0 > middle_y, y1 < middle_y) == ("bottom" in place, "top" in place)

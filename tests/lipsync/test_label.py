@@ -52,3 +52,16 @@ def test_nothing_outside_it_is_touched_and_its_chroma_is_neutral():
     assert blue[20 + height // 4, 50 + width // 4] > 110
     outside[360:].reshape(2, 180, 240)[:, 20 : 20 + height // 2, 50 : 50 + width // 2] = 90
     assert (outside == 90).all()
+
+
+@pytest.mark.parametrize("text", ["KI", "IA", "AI generated"])
+def test_other_words_are_written_as_high_and_as_clear(text):
+    label, plain = Label.for_height(720, text), Label.for_height(720)
+    assert label.cover.shape[0] == plain.cover.shape[0]
+    rows, own = (np.flatnonzero((drawn.luma > INK - 40).any(axis=1)) for drawn in (label, plain))
+    assert abs(rows[0] - own[0]) <= 1
+    assert abs(rows[-1] - own[-1]) <= (9 if "g" in text else 1)
+    assert 0.06 < (label.luma > INK - 60).mean() < 0.5
+    columns = np.flatnonzero((label.luma > INK - 40).any(axis=0))
+    assert columns.min() > 3
+    assert columns.max() < label.luma.shape[1] - 4

@@ -19,6 +19,8 @@ EXAMPLES = [
     errors.WorkerDied(),
     errors.InsertDoesNotFit("video_720p_h264"),
     errors.ModelMissing("a.onnx"),
+    errors.CertificateUnusable("it has expired"),
+    errors.SigningFailed("no key"),
 ]
 
 

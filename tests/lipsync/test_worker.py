@@ -15,6 +15,7 @@ import pytest
 
 from encoder.model import Presentation
 from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed, WorkerDied
+from lipsync.protocols import Signing
 from lipsync.worker import WarmWorker
 from tests.lipsync.conftest import DEMO
 from tests.lipsync.test_photo import png_of
@@ -24,8 +25,8 @@ MAN = (DEMO / "man.jpg").read_bytes()
 
 
 @pytest.fixture
-async def worker() -> AsyncIterator[WarmWorker]:
-    worker = WarmWorker()
+async def worker(tmp_path: Path) -> AsyncIterator[WarmWorker]:
+    worker = WarmWorker(Signing(tmp_path / "keys"))
     yield worker
     await worker.close()
 
@@ -143,12 +144,12 @@ async def test_a_closed_worker_is_gone_and_says_so(worker):
         await worker.examine(MAN)
 
 
-async def test_the_worker_ends_when_its_parent_is_killed():
+async def test_the_worker_ends_when_its_parent_is_killed(tmp_path: Path):
     script = (
         "import asyncio\n"
-        "from lipsync.worker import WarmWorker\n"
+        "from pathlib import Path\nfrom lipsync.protocols import Signing\nfrom lipsync.worker import WarmWorker\n"
         "async def main():\n"
-        "    worker = WarmWorker()\n"
+        f"    worker = WarmWorker(Signing(Path({str(tmp_path)!r})))\n"
         f"    await worker.examine(open({str(DEMO / 'man.jpg')!r}, 'rb').read())\n"
         "    print(worker.pid, flush=True)\n"
         "    await asyncio.sleep(60)\n"

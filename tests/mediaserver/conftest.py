@@ -161,6 +161,13 @@ class ScriptedFaceWorker:
         finally:
             self.stopped += 1
 
+    async def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
+        assert render_id is not None
+        return video + b" signed as %b, %08x" % (title.encode(), render_id)
+
+    async def inspect(self, video: Path) -> dict[str, object]:
+        return {"made_from_a_face": True, "sentences": [f"It has {video.stat().st_size} bytes."]}
+
     async def close(self) -> None:
         return None
 

@@ -70,6 +70,12 @@ class SlowWorker:
                 await asyncio.sleep(SEGMENT_S[take.slot] * self.chance.uniform(0.9, 1.1))
                 yield Fragment(rendition, number, b"x")
 
+    async def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
+        return video
+
+    async def inspect(self, video: Path) -> dict[str, object]:
+        return {}
+
     async def close(self) -> None:
         pass
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from encoder.tools import find_tools, run_tool
 from mediaserver import __version__, cli
 from mediaserver.cli import main
 from mediaserver.errors import PortTaken
@@ -19,7 +20,7 @@ from mediaserver.jobbook import Job
 
 VERBS = (
     *("setup", "up", "serve", "watch", "encode", "probe", "status", "retry", "cancel"),
-    *("lipsync", "narration", "forget", "doctor", "config"),
+    *("lipsync", "verify", "narration", "forget", "doctor", "config"),
 )
 DEMO = Path(cli.__file__).parents[1] / "lipsync" / "demo"
 
@@ -231,3 +232,20 @@ def test_output_into_a_pipe_that_closes_is_no_traceback():
         process.stdout.close()
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
+
+
+def test_a_speaking_face_is_verified_and_any_other_video_is_not(home: Path, capsys: pytest.CaptureFixture[str]):
+    speech = home / "speech.wav"
+    tools = find_tools()
+    run_tool([str(tools.ffmpeg), "-v", "error", "-f", "lavfi", "-i", "sine=220:d=3", str(speech)])
+    assert main(["lipsync", str(DEMO / "man.jpg"), str(speech), "-o", "made.mp4", "--size", "240p"]) == 0
+    capsys.readouterr()
+    assert main(["verify", "made.mp4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["credentials"]["intact"] is True
+    assert found["credentials"]["render_id"] == found["mark"]["render_id"]
+    run_tool([str(tools.ffmpeg), "-v", "error", "-f", "lavfi", "-i", "testsrc2=d=3:s=426x240", "other.mp4"])
+    assert main(["verify", "other.mp4"]) == cli.REFUSED
+    assert "No invisible mark" in capsys.readouterr().out
+    assert main(["verify", "missing.mp4"]) == cli.REFUSED
+    assert "missing.mp4" in capsys.readouterr().err

@@ -286,3 +286,53 @@ async def test_a_chapter_without_slots_plays_for_a_session_too(publish: Publish,
     await served.put_photo(session)
     assert (await served.get(f"{session}part2/stream.mpd"))[0] == 200
     assert await served.state(session) == {"state": "captured", "slots": []}
+
+
+async def test_a_finished_slot_is_one_signed_file_of_what_was_streamed(publish: Publish, serve: Serve, tmp_path):
+    chapter, served = publish(), await serve()
+    session = await asked_and_captured(served)
+    await served.until(session, "ready")
+    status, headers, sent = await served.get(f"{session}part2/you.mp4")
+    assert (status, headers["Content-Type"], headers["Cache-Control"]) == (200, "video/mp4", "private, no-store")
+    init = chapter.bytes_of(f"{RUNG}.mp4")[:100]
+    fragments = b"".join(fragment_bytes(b"face of jpeg", RUNG, n) for n in (5, 6, 7))
+    number = served.worker.takes[0].render_id
+    assert sent == init + fragments + b" signed as Part two, %08x" % number
+    status, _, part = await served.get(f"{session}part2/you.mp4", Range="bytes=10-19")
+    assert (status, part) == (206, sent[10:20])
+    assert list((tmp_path / "state" / "inserts").rglob("you.mp4"))
+    async with served.client.delete(served.url + session):
+        pass
+    assert not list((tmp_path / "state" / "inserts").rglob("*.mp4"))
+    assert (await served.get(f"{session}part2/you.mp4"))[0] == 410
+
+
+async def test_a_slot_that_is_not_ready_or_not_there_is_no_file(publish: Publish, serve: Serve):
+    publish()
+    served = await serve(held_back())
+    session = await asked_and_captured(served)
+    status, _, sent = await served.get(f"{session}part2/you.mp4")
+    assert (status, json.loads(sent)["code"]) == (409, "slot_not_ready")
+    status, _, sent = await served.get(f"{session}part2/nobody.mp4")
+    assert (status, json.loads(sent)["code"]) == (404, "slot_unknown")
+
+
+async def test_after_a_restart_the_file_still_names_the_mark_of_its_pictures(publish: Publish, serve: Serve):
+    publish()
+    first = await serve()
+    session = await asked_and_captured(first)
+    await first.until(session, "ready")
+    await serve.stop(first)
+    second = await serve()
+    assert b"%08x" % first.worker.takes[0].render_id in (await second.get(f"{session}part2/you.mp4"))[2]
+
+
+async def test_a_file_of_a_slot_that_shares_a_segment_holds_all_its_segments(publish: Publish, serve: Serve):
+    face = Placement(0.3, 0.1, 0.4, 0.8)
+    publish(slots=(Slot("a", Fraction(11), Fraction(4), face), Slot("b", Fraction(15), Fraction(2), face)))
+    served = await serve()
+    session = await asked_and_captured(served)
+    await served.until(session, "ready")
+    for slot, numbers in (("a", (5, 6, 7)), ("b", (7, 8))):
+        sent = (await served.get(f"{session}part2/{slot}.mp4"))[2]
+        assert b"".join(fragment_bytes(b"face of jpeg", RUNG, n) for n in numbers) in sent
