@@ -23,6 +23,7 @@ from mediaserver.connections import Connection, Door, Site, make_connections, re
 from mediaserver.dashboard import Dashboard, JobListing, NoJobs
 from mediaserver.errors import AddressUnusable, ConsentIncomplete, NotSetUp, PortTaken
 from mediaserver.fastpath import Desk, FastConnection, Watch, is_usable
+from mediaserver.filmclient import FilmClient
 from mediaserver.heads import Heads
 from mediaserver.hosts import Hosts, is_loopback
 from mediaserver.library import Library
@@ -99,6 +100,7 @@ def build_app(
         dashboard,
         viewer,
         Scenes(sessions, settings),
+        FilmClient(sessions, library, settings),
         Trust(sessions, settings, dashboard.assets),
         Verifying(settings, inspector or (lambda: examiner), dashboard.assets),
         streams,

@@ -14,7 +14,7 @@ from mediaserver.vault import not_to_be_kept, private_file, private_folder
 
 _RANDOM, _TIME, _SEAL = 16, 5, 18
 _LENGTH = (_RANDOM + _TIME + _SEAL) * 4 // 3
-_IN_PATH = re.compile(r"(/s/)[^/?# ]+")
+_IN_PATH = re.compile(r"(/s/|/video/)[^/?# ]+")
 
 
 class Seal:

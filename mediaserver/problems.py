@@ -59,7 +59,7 @@ def problem(error: ServerError | LipsyncError | EncoderError, headers: dict[str,
     if isinstance(error, PhotoRefused):
         body["verdict"] = error.verdict
     response = web.json_response(body, status=status, headers={"Cache-Control": "no-store"} | (headers or {}))
-    if status in (429, 503):
+    if status == 503 or hasattr(error, "retry_s"):
         response.headers["Retry-After"] = str(getattr(error, "retry_s", RETRY_S))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = error.allowed

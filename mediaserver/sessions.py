@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
@@ -117,10 +118,31 @@ class Sessions:
         self._ledger.add(SessionRow(session.id, session.created_s, session.used_s, *agreed))
         self._living[session.id] = session
 
+    def begin_named(self, name: str, consent: ConsentText, via: str) -> Session | None:
+        """Open a session under a secret name that its client has chosen; None if there is one already."""
+        now_s, id = int(self._clock()), _hashed(name)  # noqa: A001
+        if id in self._living:
+            return None
+        session = Session(id, now_s, now_s)
+        self._add(session, consent.receipt(now_s, via))
+        return session
+
+    async def find_named(self, name: str) -> Session:
+        """Return the living session of that name, used now; raises NotFound or SessionGone."""
+        session = self._living.get(_hashed(name))
+        if session is None:
+            raise NotFound("this name")
+        return await self._used_now(session)
+
     async def find(self, capability: str) -> Session:
         """Return the living session, used now; raises SessionUnknown or SessionGone."""
         session = self._living.get(self._seal.check(capability))
-        if session is None or session.ended:
+        if session is None:
+            raise SessionGone
+        return await self._used_now(session)
+
+    async def _used_now(self, session: Session) -> Session:
+        if session.ended:
             raise SessionGone
         if self._expired(session):
             await self.end(session, "expired")
@@ -129,8 +151,10 @@ class Sessions:
         self._used.add(session.id)
         return session
 
-    async def take_photo(self, session: Session, photo: bytes) -> None:
+    async def take_photo(self, session: Session, photo: bytes, only: tuple[Edition, Slot] | None = None) -> None:
         """Look at the photo; an accepted one replaces the former and everything made of it.
+
+        With `only` a single slot is made, in its largest picture, whatever is asked for.
 
         A refused one changes nothing that was accepted before. Raises what FaceWorker.examine raises, and SessionGone.
         """
@@ -153,6 +177,8 @@ class Sessions:
             for pin in session.pins.values():
                 if pin.asked:
                     self._want(session, self.edition(session, pin.chapter), former, examined.face)
+            if only:
+                self._want_only(session, *only, examined.face)
             session.pulse.fire()
 
     async def end(self, session: Session, how: Event = "deleted") -> None:
@@ -304,6 +330,30 @@ class Sessions:
             if session.photo is not None:
                 self.admission.add(Scene(insert, session.photo, edition.folder, face))
 
+    def _want_only(self, session: Session, edition: Edition, slot: Slot, face: bytes) -> None:
+        """Make one slot in its largest picture, as soon as may be."""
+        p = edition.presentation
+        self._pin(session, PinRow(session.id, p.chapter, p.version, asked=False))
+        now_s, largest = asyncio.get_running_loop().time(), next(r.id for r in p.videos if r.insert)
+        fresh = {}
+        for carrier in {found.id: found for n in p.segments_of(slot) if (found := p.slot_at(n))}.values():
+            insert = Insert.of(session.id, p, carrier, session.pulse)
+            insert.renditions, insert.due_s, insert.stamp = (largest,), now_s + float(slot.start_s), session.stamp
+            fresh[carrier.id] = insert
+        session.inserts.update({(p.chapter, carrier): insert for carrier, insert in fresh.items()})
+        names = frozenset((largest, number) for number in p.segments_of(slot))
+        session.views[p.chapter] = [SlotView(p.chapter, slot.id, names, tuple(fresh.values()))]
+        assert session.photo is not None
+        for insert in fresh.values():
+            self.admission.add(Scene(insert, session.photo, edition.folder, face))
+
+    def finished_before(self, session: Session, edition: Edition) -> Path | None:
+        """Return the signed file of a session for which one slot was made, if it lies there already."""
+        p = edition.presentation
+        inserts = (Insert.of(session.id, p, slot, session.pulse) for slot in p.slots)
+        paths = (self._store.finished(insert, slot.id) for insert in inserts for slot in p.slots)
+        return next((path for path in paths if path.exists()), None)
+
     def _fresh(self, session: Session, edition: Edition) -> list[Insert]:
         """Give the session an empty insert for every slot of the chapter that needs one."""
         p = edition.presentation
@@ -341,3 +391,7 @@ class Sessions:
             "eta_s": max(1, round(max(left))) if left and told else None,
             "watchable_s": round(max(first)) if first and told else None,
         }
+
+
+def _hashed(name: str) -> str:
+    return sha256(b"named " + name.encode()).hexdigest()

@@ -96,6 +96,11 @@ class Settings:
     )
     deadline_max_s: float = _setting(5.0, "seconds a segment never waits beyond, whatever the player says", 0, 8)
     queue_limit: int = _setting(32, "viewers that may wait for their scene at once", 1, 10_000)
+    film_client: str = _setting(
+        "",
+        "how the client of an existing film asks for consent; while it is empty, /add-video and /video are shut",
+    )
+    film_slot: str = _setting("", 'what that client gets, as "chapter/slot"; empty is the first slot that is published')
     verify_max_bytes: int = _setting(200_000_000, "largest video that /verify looks at", 1024, 10_000_000_000)
     signing_certificate: str = _setting(
         "",

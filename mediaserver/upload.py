@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from aiohttp import BodyPartReader, web
 
 from lipsync.errors import NotAPicture, PictureTooLarge
 from mediaserver.errors import ServerError
 
+T = TypeVar("T")
 _BLOCK = 64 * 1024
 # Whoever takes longer holds a place that another viewer could have.
 SLOWEST_S = 60.0
@@ -36,38 +39,59 @@ class CutOff(ServerError):
         super().__init__("The photo did not arrive whole.")
 
 
+async def read_named_photo(request: web.Request, limit_bytes: int) -> tuple[str, bytes]:
+    """Return file name and bytes of the first file of a form; raises what `read_photo` does."""
+    if request.content_type != "multipart/form-data":
+        raise NotAPicture(f"it was sent as {request.content_type}.")
+    return await _in_time(_read_form(request, limit_bytes))
+
+
 async def read_photo(request: web.Request, limit_bytes: int) -> bytes:
     """Return the bytes of the photo, sent as the body itself or as the first file of a form.
 
     Raises NotAPicture for any other content, PictureTooLarge above the limit, TooSlow and CutOff. (`request.post()`
     would write parts above 1 MiB to a temporary file; a photo must never be on disk.)
     """
+    return await _in_time(_read(request, limit_bytes))
+
+
+async def _in_time(reading: Coroutine[Any, Any, T]) -> T:
     try:
         async with asyncio.timeout(SLOWEST_S):
-            return await _read(request, limit_bytes)
+            return await reading
     except TimeoutError:
         raise TooSlow from None
     except web.RequestPayloadError:
         raise CutOff from None
 
 
+def _too_large(limit_bytes: int) -> PictureTooLarge:
+    return PictureTooLarge(f"more than {limit_bytes:,} bytes")
+
+
+async def _read_form(request: web.Request, limit_bytes: int) -> tuple[str, bytes]:
+    if request.content_length is not None and request.content_length > limit_bytes + _BLOCK:
+        raise _too_large(limit_bytes)
+    photo, part = bytearray(), await _first_file(request)
+    while block := await part.read_chunk(_BLOCK):
+        photo += part.decode(block)
+        if len(photo) > limit_bytes:
+            raise _too_large(limit_bytes)
+    return part.filename or "", bytes(photo)
+
+
 async def _read(request: web.Request, limit_bytes: int) -> bytes:
     kind = request.content_type
-    too_large = PictureTooLarge(f"more than {limit_bytes:,} bytes")
-    if request.content_length is not None and request.content_length > limit_bytes + _BLOCK:
-        raise too_large
-    photo = bytearray()
     if kind == "multipart/form-data":
-        part = await _first_file(request)
-        while block := await part.read_chunk(_BLOCK):
-            photo += part.decode(block)
-            if len(photo) > limit_bytes:
-                raise too_large
-    elif kind.startswith("image/") or kind == "application/octet-stream":
+        return (await _read_form(request, limit_bytes))[1]
+    if request.content_length is not None and request.content_length > limit_bytes + _BLOCK:
+        raise _too_large(limit_bytes)
+    photo = bytearray()
+    if kind.startswith("image/") or kind == "application/octet-stream":
         async for block in request.content.iter_chunked(_BLOCK):
             photo += block
             if len(photo) > limit_bytes:
-                raise too_large
+                raise _too_large(limit_bytes)
     else:
         raise NotAPicture(f"it was sent as {kind}.")
     return bytes(photo)
