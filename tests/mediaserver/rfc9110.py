@@ -186,7 +186,7 @@ def _judge_described(answer: Answer, facts: Facts) -> Iterator[Finding]:
     tag = answer.fields.get("etag")
     if tag != facts.words["etag"]:
         yield Finding("wrong", f"ETag: {tag} on {answer.status}")
-    if answer.status != 304 and "accept-ranges" not in answer.fields:
+    if answer.status == 200 and "accept-ranges" not in answer.fields:
         yield Finding("felt", "no Accept-Ranges")
 
 
