@@ -59,7 +59,9 @@ class Room:
         return Presentation.load(self.settings.media / chapter / (self.current(chapter) or "nothing"))
 
     def leftovers(self) -> list[str]:
-        return [str(path) for path in self.settings.media.rglob("*") if path.name.endswith((".part", "work"))]
+        """Folders of unfinished work; os.walk does not mind that one goes while it looks."""
+        folders = (folder for folder, _, _ in os.walk(self.settings.media))
+        return [folder for folder in folders if folder.endswith((".part", "work"))]
 
     def flags(self) -> list[str]:
         s = self.settings
