@@ -31,7 +31,8 @@ from aiohttp import web
 
 from benchmarks.rivals import Rival, express, free_port, nginx, pinned, started
 from encoder.tools import run_tool
-from mediaserver.app import build_app, open_address
+from mediaserver.address import open_address
+from mediaserver.app import build_app
 from mediaserver.settings import Settings
 from tests.mediaserver.conftest import ScriptedFaceWorker, presentation
 

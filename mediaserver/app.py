@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import resource
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from lipsync.protocols import FaceWorker, Signing
-from mediaserver.accesslog import AccessLog, show_access_log
-from mediaserver.connections import Connection, Door, Site, make_connections, refuse_other_versions
+from mediaserver.accesslog import show_access_log
+from mediaserver.address import listen_admin, listen_main, make_room, open_address, start_anew, tls_context, url_of
+from mediaserver.connections import refuse_other_versions
 from mediaserver.dashboard import Dashboard, JobListing, NoJobs
-from mediaserver.errors import AddressUnusable, ConsentIncomplete, NotSetUp, PortTaken
-from mediaserver.fastpath import Desk, FastConnection, Watch, is_usable
+from mediaserver.errors import ConsentIncomplete, NotSetUp
 from mediaserver.filmclient import FilmClient
-from mediaserver.heads import Heads
 from mediaserver.hosts import Hosts, is_loopback
 from mediaserver.library import Library
 from mediaserver.manners import Manners, answer_preflight, refuse_odd_paths
-from mediaserver.ops import Figures, Ops, admin_app
+from mediaserver.ops import FIGURES, Figures, Ops, admin_app
 from mediaserver.precedence import give_way
 from mediaserver.problems import answer_problems
-from mediaserver.ready import Index
+from mediaserver.ready import INDEX, Index
 from mediaserver.scenes import Scenes
 from mediaserver.sessions import Sessions
 from mediaserver.settings import Settings
@@ -45,11 +43,7 @@ if TYPE_CHECKING:
     from mediaserver.jobbook import Job
 
 SWEEP_S = 20.0
-# Time that answers under way get to finish when the server is told to stop.
-GRACE_S = 10.0
 _LARGEST_BODY_BYTES = 64 * 1024
-FIGURES = web.AppKey("figures", Figures)
-INDEX = web.AppKey("index", Index)
 _log = logging.getLogger(__name__)
 
 
@@ -151,15 +145,20 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; with `watch` the masters in raw/ are encoded, too.
 
-    `ready` is called once, when requests are answered; `show` from another thread whenever the jobs have changed.
-    Raises PortTaken, AddressUnusable, ConsentIncomplete.
+    SIGHUP ends it as gracefully, and begins it anew in the same process with the same listening socket. `ready` is
+    called once, when requests are answered; `show` from another thread whenever the jobs have changed. Raises
+    PortTaken, AddressUnusable, ConsentIncomplete, SettingsError.
     """
     check_public(settings)
     check_label(settings)
     # A photo must not reach the disk in a core dump either.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     show_access_log(settings.access_log)
-    asyncio.run(_serve(settings, watch, ready, show))
+    make_room(settings)
+    tls = tls_context(settings)
+    with listen_main(settings) as listening:
+        if asyncio.run(_serve(settings, listening, tls, watch=watch, ready=ready, show=show)):
+            start_anew(listening)
 
 
 def signing_of(settings: Settings) -> Signing:
@@ -176,15 +175,23 @@ def check_public(settings: Settings) -> None:
 
 
 async def _serve(
-    settings: Settings, watch: bool, ready: Callable[[Addresses], None], show: Callable[[list[Job]], None]
-) -> None:
+    settings: Settings,
+    listening: socket.socket,
+    tls: ssl.SSLContext | None,
+    *,
+    watch: bool,
+    ready: Callable[[Addresses], None],
+    show: Callable[[list[Job]], None],
+) -> bool:
+    """Serve until told to stop; return whether to begin anew."""
     from lipsync.worker import WarmWorker  # noqa: PLC0415 - picture code belongs to no import of this module
 
-    stop = _told_to_stop()
+    told = Told()
     async with AsyncExitStack() as stack:
-        listening = _listen(settings.host, settings.port)
-        stack.callback(listening.close)
-        admin = _listen_admin(settings)
+        # what is served on is closed when the serving ends; the other name keeps the queue of clients open
+        served = listening.dup()
+        stack.callback(served.close)
+        admin = listen_admin(settings)
         signing = signing_of(settings)
         examiner, renderer = WarmWorker(signing), WarmWorker(signing)
         stack.push_async_callback(examiner.close)
@@ -193,11 +200,14 @@ async def _serve(
         app = build_app(
             settings, examiner, renderer, jobs=jobs, inspector=lambda: WarmWorker(signing), scripts=_scripts()
         )
-        await _start(stack, app, settings, listening)
+        await _start(stack, app, settings, served, tls)
         if admin:
             await _start(stack, admin_app(app[FIGURES]), settings, admin)
-        ready(Addresses(_url(listening), _url(admin) if admin else None))
-        await stop.wait()
+        ready(Addresses(url_of(listening, tls=tls is not None), url_of(admin) if admin else None))
+        await told.event.wait()
+        if not told.anew:
+            listening.close()
+    return told.anew
 
 
 async def _jobs(
@@ -224,72 +234,28 @@ def _scripts() -> Path | None:
         return None
 
 
-async def open_address(app: web.Application, settings: Settings, listening: socket.socket) -> web.AppRunner:
-    """Serve `app` on a listening socket from now on; `cleanup` of what is returned ends it."""
-    log = AccessLog(settings.access_log, settings.trusted_proxies)
-    make: Any = Connection
-    if INDEX in app and settings.fast_path and is_usable():
-        make = partial(FastConnection, desk=_desk(app, settings, log))
-    runner = web.AppRunner(app, shutdown_timeout=GRACE_S)
-    await runner.setup()
-    assert runner.server
-    door = Door(
-        Manners(settings.cors_origins),
-        settings.connections_max,
-        settings.keepalive_s,
-        settings.head_timeout_s,
-        settings.stall_s,
-        options={"access_log_class": lambda *_: log},
-    )
-    await Site(runner, listening, make_connections(runner.server, door, make)).start()
-    return runner
+async def _start(
+    stack: AsyncExitStack,
+    app: web.Application,
+    settings: Settings,
+    listening: socket.socket,
+    tls: ssl.SSLContext | None = None,
+) -> None:
+    stack.push_async_callback((await open_address(app, settings, listening, tls)).cleanup)
 
 
-def _desk(app: web.Application, settings: Settings, log: AccessLog) -> Desk:
-    watch = Watch()
+class Told:
+    """What the process has been told from outside: to stop, or to stop and begin anew."""
 
-    async def close(_app: web.Application) -> None:
-        watch.close()
-
-    app.on_cleanup.append(close)
-    heads = Heads(Hosts(settings.allowed_hosts, settings.host), settings.cors_origins)
-    return Desk(heads, app[INDEX], app[FIGURES], log if log.enabled else None, watch)
-
-
-async def _start(stack: AsyncExitStack, app: web.Application, settings: Settings, listening: socket.socket) -> None:
-    stack.push_async_callback((await open_address(app, settings, listening)).cleanup)
-
-
-def _listen(host: str, port: int, flag: str = "--port") -> socket.socket:
-    """Return a listening socket; raises PortTaken or AddressUnusable."""
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=1024)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise PortTaken(host, port, flag) from error
-        raise AddressUnusable(host, port, error.strerror or str(error)) from error
-
-
-def _listen_admin(settings: Settings) -> socket.socket | None:
-    try:
-        return _listen("127.0.0.1", settings.admin_port, "--admin-port")
-    except (PortTaken, AddressUnusable) as error:
-        _log.warning("%s Figures are not served. %s", error, error.hint)
-        return None
-
-
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{host}:{port}/"
-
-
-def _told_to_stop() -> asyncio.Event:
-    """Return what is set when the process is told to stop, from now on."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.anew = False
+        loop = asyncio.get_running_loop()
         with suppress(NotImplementedError):
-            loop.add_signal_handler(number, stop.set)
-    return stop
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.event.set)
+            loop.add_signal_handler(signal.SIGHUP, self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self.anew = True
+        self.event.set()

@@ -63,6 +63,9 @@ class Figures:
         return "\n".join(lines) + "\n"
 
 
+FIGURES = web.AppKey("figures", Figures)
+
+
 class Ops:
     """/healthz, /readyz, /version for everybody; /metrics on the admin address."""
 

@@ -8,6 +8,8 @@ from time import time
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from aiohttp import web
+
 from mediaserver.errors import ServerError
 from mediaserver.httpdate import format_date
 from mediaserver.library import Manifest, PublishedFile
@@ -175,3 +177,6 @@ class Index:
     def close(self) -> None:
         """Close every file, those that are being sent when they have been."""
         self._forget()
+
+
+INDEX = web.AppKey("index", Index)

@@ -124,6 +124,9 @@ async def _send_part(request: web.Request, response: web.StreamResponse, file: B
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("The client has gone.")
+    if transport.get_extra_info("sslcontext") is not None:
+        await _copy_part(response, file, base, part)
+        return
     loop = asyncio.get_running_loop()
     try:
         sent = await loop.sendfile(transport, file, base + part.start, part.size, fallback=False)

@@ -16,7 +16,8 @@ from typing import Any
 
 from aiohttp import web
 
-from mediaserver.app import build_app, open_address
+from mediaserver.address import open_address
+from mediaserver.app import build_app
 from mediaserver.settings import Settings
 from tests.mediaserver.conftest import ScriptedFaceWorker, presentation
 from tests.mediaserver.rfc9110 import Target

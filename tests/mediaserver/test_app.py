@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from encoder.tools import run_tool
-from mediaserver.app import _listen
+from mediaserver.address import listen
 from mediaserver.errors import AddressUnusable, PortTaken
 
 
@@ -30,7 +30,7 @@ def test_a_taken_port_names_the_flag_and_another_port():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(PortTaken) as caught:
-            _listen("127.0.0.1", port)
+            listen("127.0.0.1", port)
     assert str(port) in str(caught.value)
     assert "--port" in caught.value.hint
 
@@ -38,7 +38,7 @@ def test_a_taken_port_names_the_flag_and_another_port():
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_an_address_that_is_not_of_this_machine_is_said_to_be_none(host: str):
     with pytest.raises(AddressUnusable):
-        _listen(host, 0)
+        listen(host, 0)
 
 
 @contextmanager
