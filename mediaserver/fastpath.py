@@ -188,9 +188,10 @@ class FastConnection(Connection):
                 return
             asked = self._desk.heads.read(data[:end]) if end >= 4 else None
             sent = self._answer(asked) if asked else None
-            if sent is None:
+            if asked is None or sent is None:
                 self._leave(data)
                 return
+            self._desk.heads.keep(data[:end], asked)
             data, turn = data[end:], turn - sent
             if data and (self._transfer or turn <= 0):
                 self._behind = data

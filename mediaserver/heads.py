@@ -15,6 +15,8 @@ HEAD_BYTES, FIELDS = 8 * 1024, 100
 # The same film is asked for with the same words by everybody who has the same browser: so many heads are kept.
 _KEPT, _KEPT_BYTES = 2048, 1024
 
+# A viewer's own addresses are never ours, and their secret is not to be remembered.
+_PERSONAL = b"GET /s/"
 # One blank, visible ASCII, no fragment; no folding, no bare CR or LF, no blank before a colon.
 _LINE = re.compile(rb"GET (/[!\"$-~]*) HTTP/1\.1\r\n")
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)+")
@@ -46,7 +48,7 @@ class Heads:
 
     def read(self, head: bytes) -> Asked | None:
         """Return what a whole head asks for, or None if it is not for the fast path."""
-        line = _LINE.match(head) if len(head) <= HEAD_BYTES else None
+        line = _LINE.match(head) if len(head) <= HEAD_BYTES and not head.startswith(_PERSONAL) else None
         fields = self._fields(head[line.end() : -2]) if line else None
         if line is None or fields is None:
             return None
@@ -57,12 +59,14 @@ class Heads:
         if span is None and "range" in fields:
             return None
         words = (fields.get("referer", ""), fields.get("user-agent", ""), fields.get("x-forwarded-for"))
-        asked = Asked(path, span, takes_gzip(fields.get("accept-encoding")), cmcd, *words)
-        if len(head) <= _KEPT_BYTES and not cmcd:
+        return Asked(path, span, takes_gzip(fields.get("accept-encoding")), cmcd, *words)
+
+    def keep(self, head: bytes, asked: Asked) -> None:
+        """Remember a head that has been answered, if it is likely to come again."""
+        if len(head) <= _KEPT_BYTES and not asked.cmcd:
             if len(self.known) >= _KEPT:
                 self.known.clear()
             self.known[head] = asked
-        return asked
 
     def _fields(self, block: bytes) -> dict[str, str] | None:
         """Return the fields by lower-case names; None if one is malformed, stands there twice or is foreign here."""
