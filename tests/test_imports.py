@@ -14,8 +14,19 @@ from encoder.tools import run_tool
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("encoder", "lipsync", "mediaserver")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-# these put the packages together; sample and demo make and look at a film as an editor and a viewer would
-COMPOSITION = {"app.py", "jobs.py", "cli.py", "doctor.py", "setup.py", "sample.py", "demo.py"}
+# these put the packages together (jobwork and jobroom are the run of one job and its room on disk, which jobs composes);
+# sample and demo make and look at a film as an editor and a viewer would
+COMPOSITION = {
+    "app.py",
+    "jobs.py",
+    "jobwork.py",
+    "jobroom.py",
+    "cli.py",
+    "doctor.py",
+    "setup.py",
+    "sample.py",
+    "demo.py",
+}
 TYPES_OF_OTHERS = {"encoder.model", "encoder.manifest", "encoder.errors", "lipsync.protocols", "lipsync.errors"}
 PURE = {"model.py", "manifest.py", "ladder.py", "commands.py"}
 HEAVY = ("torch", "librosa", "scipy", "cv2", "dbos", "onnxruntime", "hibari")
