@@ -239,7 +239,7 @@ def lines(points: Floats) -> tuple[Floats, Floats]:
     return np.where(crossed, middle, upper), np.where(crossed, middle, lower)
 
 
-def labels(points: Floats) -> Pixels:
+def labels(points: Floats, window: slice = WINDOW) -> Pixels:
     """Return the cover (72, 72, 3), 0..255, of upper lip, lower lip and mouth opening in the window."""
     upper, lower = lines(points)
     shapes = (
@@ -247,7 +247,7 @@ def labels(points: Floats) -> Pixels:
         np.vstack([points[list(LOWER_OUTER)], lower[::-1]]),
         np.vstack([upper, lower[::-1]]),
     )
-    return np.dstack([_cover(shape - WINDOW.start, WINDOW_PX) for shape in shapes])
+    return np.dstack([_cover(shape - window.start, window.stop - window.start) for shape in shapes])
 
 
 def above_the_line(points: Floats) -> Floats:

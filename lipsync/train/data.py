@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipsync.conditioning import CROP_PX, WINDOW, Conditioning, Floats, Pixels
+from lipsync.conditioning import CROP_PX, WINDOW, Conditioning, Floats, Pixels, labels
 
 MOUTH_MARGIN_PX = 5
 """The figures are taken over the mouth's labels, grown by so much."""
@@ -20,6 +20,9 @@ POOR_HOLE_PX = 60
 """Gap pixels from which the teacher's own picture is poor."""
 LEFT_OUT = frozenset({"astronaut"})
 """A real person."""
+SHIFT_PX = 6
+WIDE_WINDOW = slice(WINDOW.start - SHIFT_PX, WINDOW.stop + SHIFT_PX)
+"""What is read of every crop, so that training may move the window by SHIFT_PX any way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,10 +69,10 @@ def faces(dataset: Path, part: str) -> list[Path]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Everything that training reads, in memory: n samples of f faces, the window only, 0..255, BGR.
+    """Everything that training reads, in memory: n samples of f faces, of the wide window (w = 84), 0..255, BGR.
 
-    face (n) index into source and source_labels (f, 72, 72, 3); warped, labels, teacher (n, 72, 72, 3);
-    mouth (n, 72, 72); places (n, 3); weight (n).
+    face (n) index into source and source_labels (f, w, w, 3); warped, labels, teacher (n, w, w, 3);
+    mouth (n, w, w); places (n, 3); weight (n).
     """
 
     face: NDArray[np.int64]
@@ -103,13 +106,13 @@ def _windowed(number: int, example: Example) -> dict[str, NDArray[Any]]:
     n = len(example.moved)
     return {
         "face": np.full(n, number, np.int64),
-        "source": example.crop[None, WINDOW, WINDOW],
-        "source_labels": conditioning.labels[None],
-        "warped": condition.warped[:, WINDOW, WINDOW],
-        "labels": condition.labels,
+        "source": example.crop[None, WIDE_WINDOW, WIDE_WINDOW],
+        "source_labels": labels(example.points, WIDE_WINDOW)[None],
+        "warped": condition.warped[:, WIDE_WINDOW, WIDE_WINDOW],
+        "labels": np.stack([labels(points, WIDE_WINDOW) for points in example.moved]),
         "places": condition.places,
-        "teacher": example.teacher[:, WINDOW, WINDOW],
-        "mouth": example.mouth[:, WINDOW, WINDOW],
+        "teacher": example.teacher[:, WIDE_WINDOW, WIDE_WINDOW],
+        "mouth": example.mouth[:, WIDE_WINDOW, WIDE_WINDOW],
         "weight": np.where(example.holes > POOR_HOLE_PX, 0.5, 1).astype(np.float32),
     }
 

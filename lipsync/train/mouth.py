@@ -22,13 +22,16 @@ from torch import Tensor, nn
 from torch.nn import functional as f
 
 from lipsync.conditioning import CROP_PX, WINDOW, WINDOW_PX, Pixels
-from lipsync.train.data import Samples
+from lipsync.train.data import SHIFT_PX, Samples
 
 Picked = NDArray[np.int64]
 
 WIDTHS = (40, 72, 112)
 IN_CHANNELS = 15
 TEETH_PX, BREADTH_PX = 16.0, 32.0
+SQUARE_PRICE, SLOPE_PRICE, COVER_PRICE = 10.0, 0.25, 0.003
+DROPPED = 0.1
+"""Share of the deepest features that training leaves out at random: there are few faces to learn from."""
 
 
 def _silence(layer: nn.Conv2d) -> None:
@@ -66,7 +69,7 @@ class Mouth(nn.Module):
         self.down = nn.Conv2d(a, b, 2, stride=2)
         self.middle = Block(b)
         self.deeper = nn.Conv2d(b, c, 2, stride=2)
-        self.deep = nn.Sequential(Block(c), Block(c))
+        self.deep = nn.Sequential(Block(c), Block(c), nn.Dropout2d(DROPPED))
         self.rise = nn.Conv2d(c, 4 * b, 1)
         self.middle_out = Block(b)
         self.up = nn.Conv2d(b, 4 * a, 1)
@@ -119,30 +122,56 @@ class Batch:
     weight: Tensor
 
 
-def batch_of(samples: Samples, picked: Picked, light: np.random.Generator | None = None) -> Batch:
-    """Return the picked samples; with `light`, each under another one, alike for photo, moved photo and teacher."""
-    faces = samples.face[picked]
+def batch_of(samples: Samples, picked: Picked, dice: np.random.Generator | None = None) -> Batch:
+    """Return the picked samples; with `dice`, in another light and place, alike for photos and teacher."""
+    faces, places = samples.face[picked], samples.places[picked]
     pictures = [samples.source[faces], samples.warped[picked], samples.teacher[picked]]
-    if light:
-        tables = [_other_light(light) for _ in picked]
-        pictures = [
-            np.stack([cv2.LUT(one, table) for one, table in zip(some, tables, strict=True)]) for some in pictures
-        ]
-    source = np.concatenate([pictures[0], samples.source_labels[faces]], axis=-1)
+    masks = [samples.source_labels[faces], samples.labels[picked], samples.mouth[picked][..., None]]
+    corners = np.full((len(picked), 2), SHIFT_PX)
+    if dice:
+        pictures = _relit(pictures, dice)
+        corners = dice.integers(0, 2 * SHIFT_PX + 1, corners.shape)
+        places = places - np.pad(corners - SHIFT_PX, ((0, 0), (0, 1))).astype(np.float32)
+    source, warped, teacher, source_labels, labels, mouth = (_cut(planes, corners) for planes in (*pictures, *masks))
+    source = np.concatenate([source, source_labels], axis=-1)
+    weight = torch.from_numpy(samples.weight[picked]).view(-1, 1, 1, 1)
     return Batch(
-        _planes(source), _planes(pictures[1]), _planes(samples.labels[picked]),
-        torch.from_numpy(samples.places[picked]), _planes(pictures[2]),
-        torch.from_numpy(samples.mouth[picked]).float()[:, None],
-        torch.from_numpy(samples.weight[picked]).view(-1, 1, 1, 1),
+        _planes(source), _planes(warped), _planes(labels), torch.from_numpy(places),
+        _planes(teacher), _planes(mouth) * 255, weight,
     )  # fmt: skip
 
 
-def _other_light(light: np.random.Generator) -> Pixels:
+def _cut(planes: Pixels, corners: Picked) -> Pixels:
+    """Return the windows (n, 72, 72, c) whose upper left corners (n, 2) x, y lie in planes (n, 84, 84, c)."""
+    pairs = zip(planes, corners, strict=True)
+    return np.stack([one[y : y + WINDOW_PX, x : x + WINDOW_PX] for one, (x, y) in pairs])
+
+
+def _relit(pictures: list[Pixels], dice: np.random.Generator) -> list[Pixels]:
+    tables = [(_other_light(dice), _other_colour(dice)) for _ in pictures[0]]
+    return [
+        np.stack(
+            [cv2.transform(cv2.LUT(one, light), colour) for one, (light, colour) in zip(some, tables, strict=True)]
+        )
+        for some in pictures
+    ]
+
+
+def _other_light(dice: np.random.Generator) -> Pixels:
     """Return a table (256, 1, 3) of other exposure, contrast and cast."""
-    value = np.linspace(0, 1, 256)[:, None] ** np.exp(light.uniform(-0.35, 0.35))
-    gain = light.uniform(0.7, 1.2) * light.uniform(0.9, 1.1, 3)
-    table = 255 * (value * gain + light.uniform(-0.04, 0.04))
+    value = np.linspace(0, 1, 256)[:, None] ** np.exp(dice.uniform(-0.35, 0.35))
+    gain = dice.uniform(0.7, 1.2) * dice.uniform(0.88, 1.12, 3)
+    table = 255 * (value * gain + dice.uniform(-0.04, 0.04))
     return np.asarray(np.clip(np.rint(table), 0, 255), np.uint8)[:, None]
+
+
+def _other_colour(dice: np.random.Generator) -> NDArray[np.float64]:
+    """Return a matrix (3, 3) that makes colours paler or stronger and turns them a little, and leaves grey."""
+    grey = np.full((3, 3), 1 / 3)
+    angle, strength = dice.uniform(-0.2, 0.2), dice.uniform(0.6, 1.4)
+    turn = np.roll(np.eye(3), 1, axis=1) - np.roll(np.eye(3), -1, axis=1)
+    turned = np.cos(angle) * (np.eye(3) - grey) + np.sin(angle) / np.sqrt(3) * turn
+    return np.asarray(grey + strength * turned, np.float64)
 
 
 def _planes(pixels: Pixels) -> Tensor:
@@ -188,13 +217,10 @@ def loss_of(picture: Tensor, cover: Tensor, batch: Batch) -> Tensor:
     """Return the distance from the teacher, in values and slopes, and the price of covering the photo's own pixels."""
     weight = batch.weight * (0.3 + 4 * batch.mouth)
     away = picture - batch.teacher
-    values = (weight * away.abs()).mean()
+    values = (weight * (away.abs() + SQUARE_PRICE * away.square())).mean()
     slopes = (weight[..., 1:] * away.diff(dim=-1).abs()).mean() + (weight[..., 1:, :] * away.diff(dim=-2).abs()).mean()
     covered = (cover * (1 - batch.labels[:, 2:])).mean()
-    return values + 0.35 * slopes + COVER_PRICE * covered
-
-
-COVER_PRICE = 0.003
+    return values + SLOPE_PRICE * slopes + COVER_PRICE * covered
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +247,7 @@ def train(samples: Samples, out: Path, plan: Plan, start: Path | None = None) ->
         net.load_state_dict(torch.load(start, weights_only=True))
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kept.load_state_dict(net.state_dict())
-    optimiser = torch.optim.AdamW(net.parameters(), plan.rate, weight_decay=1e-3)
+    optimiser = torch.optim.AdamW(net.parameters(), plan.rate, weight_decay=2e-2)
     began, step, progress, total = time.monotonic(), 0, 0.0, 0.0
     while progress < 1:
         step += 1
@@ -230,12 +256,12 @@ def train(samples: Samples, out: Path, plan: Plan, start: Path | None = None) ->
         total += _step(
             net, optimiser, augmented(batch_of(samples, dice.integers(len(samples), size=plan.batch), dice), dice)
         )
-        _follow(kept, net, min(0.998, 1 - 10 / (10 + step)))
+        _follow(kept, net, min(0.999, 1 - 10 / (10 + step)))
         if step % 500 == 0 or progress >= 1:
             torch.save(kept.state_dict(), out)
             print(f"{step}: {100 * progress:.0f} %, loss {total / (step % 500 or 500):.5f}", flush=True)  # noqa: T201
             total = 0.0
-    return kept
+    return kept.eval()
 
 
 def _step(net: Mouth, optimiser: torch.optim.Optimizer, batch: Batch) -> float:

@@ -71,11 +71,11 @@ def test_the_mask_is_the_mouth_and_five_pixels_round_it():
     assert mask[20, 26] == 0
 
 
-def test_samples_hold_the_window_of_every_state(dataset):
+def test_samples_hold_the_window_and_a_margin_of_every_state(dataset):
     samples = Samples.load(dataset, "train")
     assert len(samples) == STATES
-    assert samples.warped.shape == samples.teacher.shape == samples.labels.shape == (STATES, 72, 72, 3)
-    assert samples.source.shape == samples.source_labels.shape == (1, 72, 72, 3)
+    assert samples.warped.shape == samples.teacher.shape == samples.labels.shape == (STATES, 84, 84, 3)
+    assert samples.source.shape == samples.source_labels.shape == (1, 84, 84, 3)
     assert samples.face.tolist() == [0] * STATES
 
 

@@ -20,9 +20,9 @@ from lipsync.train.mouth import Mouth, Plan, augmented, batch_of, train
 def samples() -> Samples:
     """Sixteen samples of two faces: noise, an opening in the middle that the teacher paints red."""
     dice = np.random.default_rng(5)
-    n, f, side = 16, 2, 72
+    n, f, side = 16, 2, 84
     labels = np.zeros((n, side, side, 3), np.uint8)
-    labels[:, 30:45, 20:50, 2] = 255
+    labels[:, 36:51, 26:56, 2] = 255
     warped = dice.integers(90, 160, (n, side, side, 3), np.uint8)
     teacher = np.where(labels[..., 2:] > 0, np.array([30, 30, 200], np.uint8), warped)
     source = dice.integers(90, 160, (f, side, side, 3), np.uint8)
@@ -63,13 +63,22 @@ def test_training_brings_the_picture_nearer_to_the_teacher(samples, tmp_path):
     assert (tmp_path / "w.pt").is_file()
 
 
-def test_another_light_changes_photo_moved_photo_and_teacher_alike(samples):
+def test_another_light_and_place_are_alike_for_photo_moved_photo_and_teacher(samples):
     plain = batch_of(samples, np.arange(4))
-    lit = batch_of(samples, np.arange(4), np.random.default_rng(1))
-    assert not torch.equal(plain.warped, lit.warped)
-    outside = (plain.labels[:, 2:] == 0).expand_as(plain.warped)
-    assert torch.equal(lit.warped[outside], lit.teacher[outside])
-    assert torch.equal(plain.labels, lit.labels)
+    other = batch_of(samples, np.arange(4), np.random.default_rng(1))
+    assert not torch.equal(plain.warped, other.warped)
+    outside = (other.labels[:, 2:] == 0).expand_as(other.warped)
+    assert torch.equal(other.warped[outside], other.teacher[outside])
+    assert torch.equal(other.mouth[:, 0] > 0, other.labels[:, 2] > 0)
+
+
+def test_the_teeth_move_with_the_window(samples):
+    picked = np.arange(8)
+    plain, moved = batch_of(samples, picked), batch_of(samples, picked, np.random.default_rng(1))
+    for before, after, place, new in zip(plain.labels, moved.labels, plain.places, moved.places, strict=True):
+        corner, new_corner = (torch.nonzero(planes[2])[0].flip(0) for planes in (before, after))
+        assert torch.equal((new - place)[:2], (new_corner - corner).float())
+    assert torch.equal(plain.places[:, 2], moved.places[:, 2])
 
 
 def test_mirroring_twice_is_nothing_and_once_mirrors_the_middle_of_the_teeth(samples):
@@ -87,11 +96,13 @@ def test_the_exported_file_paints_what_torch_paints(samples, tmp_path: Path):
     export(net, tmp_path / "mouth.onnx")
     batch = batch_of(samples, np.array([0, 2, 4, 6, 8]))
     crops = np.zeros((5, 128, 128, 3), np.uint8)
-    crops[:, 28:100, 28:100] = samples.warped[[0, 2, 4, 6, 8]]
+    crops[:, 28:100, 28:100] = samples.warped[[0, 2, 4, 6, 8], 6:78, 6:78]
     source = np.zeros((128, 128, 3), np.uint8)
-    source[28:100, 28:100] = samples.source[0]
-    condition = Condition(crops, samples.labels[:5], samples.places[:5])
-    paint = MouthNet(OpenCvEngine(tmp_path / "mouth.onnx")).paint(source, samples.source_labels[0], condition)
+    source[28:100, 28:100] = samples.source[0, 6:78, 6:78]
+    condition = Condition(crops, samples.labels[:5, 6:78, 6:78], samples.places[:5])
+    paint = MouthNet(OpenCvEngine(tmp_path / "mouth.onnx")).paint(
+        source, samples.source_labels[0, 6:78, 6:78], condition
+    )
     with torch.no_grad():
         colour, cover = net.painted(batch.source, batch.warped, batch.labels, batch.places)
     assert paint.colour.shape == (5, 72, 72, 3)
