@@ -14,7 +14,7 @@ from encoder.tools import run_tool
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("encoder", "lipsync", "mediaserver")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-# these put the packages together (jobwork and jobroom are the run of one job and its room on disk, which jobs composes);
+# these put the packages together; jobwork and jobroom are the run of one job and its room on disk, parts of jobs;
 # sample and demo make and look at a film as an editor and a viewer would
 COMPOSITION = {
     "app.py",
