@@ -1,7 +1,7 @@
 # make demo: see it run (EXIT=1: check it and stop) · make test: the whole suite · make test-long: 50 kills, kept in test-long.log · make lint
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long lint browser database clean-venv
+.PHONY: demo test test-long lint browser database proxies soak clean-venv
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,7 +15,7 @@ PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --build-cons
 demo: $(VENV)/demo.stamp
 	$(PY) -m mediaserver.demo $(if $(EXIT),--exit)
 
-test: $(VENV)/test.stamp lint browser database
+test: $(VENV)/test.stamp lint browser database proxies
 	$(PY) -m mediaserver setup
 	$(PY) -m pytest
 
@@ -40,6 +40,16 @@ database: $(VENV)/test.stamp
 	@$(PY) tests/cluster.py >/dev/null 2>&1 \
 	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends postgresql; } || true
 	@$(PY) tests/cluster.py
+
+# the reverse proxies whose recipes in deploy/ are run (root may install them on Debian)
+proxies: $(VENV)/test.stamp
+	@$(PY) tests/proxies.py >/dev/null 2>&1 \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends nginx-light caddy; } || true
+	@$(PY) tests/proxies.py
+
+# 2,000 clients for five minutes while chapters are published anew; the output is kept
+soak: $(VENV)/test.stamp
+	set -o pipefail; $(PY) -m benchmarks.soak 2>&1 | tee soak.log
 
 $(VENV)/pip.stamp: bootstrap.py constraints.txt
 	$(PYTHON) bootstrap.py $(VENV)

@@ -25,7 +25,7 @@ from mediaserver.errors import ConsentIncomplete, NotSetUp
 from mediaserver.filmclient import FilmClient
 from mediaserver.hosts import Hosts, is_loopback
 from mediaserver.library import Library
-from mediaserver.manners import Manners, answer_preflight, refuse_odd_paths
+from mediaserver.manners import Manners, answer_preflight, refuse_odd_paths, time_answers
 from mediaserver.ops import FIGURES, Figures, Ops, admin_app
 from mediaserver.precedence import give_way
 from mediaserver.problems import answer_problems
@@ -76,6 +76,7 @@ def build_app(
     figures = Figures()
     app = web.Application(
         middlewares=[
+            time_answers,
             answer_problems,
             refuse_other_versions,
             Hosts(settings.allowed_hosts, settings.host).guard(),

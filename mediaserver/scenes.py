@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 from aiohttp import web
 
@@ -82,9 +83,9 @@ class Scenes:
         if insert is not None:
             self._sessions.ask_segment(insert, (rendition, number), deadline)
         patience = patience_s(deadline, settings.deadline_s, settings.deadline_max_s)
-        if personal := await self._bound(session, edition, slot, (rendition, number), patience):
-            return await _send(request, personal, "personal")
-        return await _send(request, own, "chapter")
+        began_s = monotonic()
+        personal = await self._bound(session, edition, slot, (rendition, number), patience)
+        return await _send(request, personal or own, "personal" if personal else "chapter", monotonic() - began_s)
 
     def _edition(self, request: web.Request) -> Edition:
         names = request.match_info
@@ -131,6 +132,8 @@ def _chapters_own(edition: Edition, rendition: str, number: int) -> tuple[Slot, 
     return slot, Slice(edition.files[found.file].path, segment.offset, segment.size)
 
 
-async def _send(request: web.Request, piece: Slice, scene: str) -> web.StreamResponse:
+async def _send(request: web.Request, piece: Slice, scene: str, waited_s: float) -> web.StreamResponse:
     representation = Representation(piece.size, MIME[".m4s"], PRIVATE)
-    return await send_slice(request, piece, representation, {"X-Scene": scene})
+    # a wait for a render must not look like a slow line to whoever measures it
+    timing = f"wait;dur={waited_s * 1000:.1f}"
+    return await send_slice(request, piece, representation, {"X-Scene": scene, "Server-Timing": timing})

@@ -336,3 +336,13 @@ async def test_a_file_of_a_slot_that_shares_a_segment_holds_all_its_segments(pub
     for slot, numbers in (("a", (5, 6, 7)), ("b", (7, 8))):
         sent = (await served.get(f"{session}part2/{slot}.mp4"))[2]
         assert b"".join(fragment_bytes(b"face of jpeg", RUNG, n) for n in numbers) in sent
+
+
+async def test_a_wait_for_a_scene_is_told_and_not_taken_for_a_slow_line(publish: Publish, serve: Serve):
+    publish()
+    served = await serve()
+    session = await served.begin()
+    _, headers, _ = await served.get(f"{session}part2/v1/{RUNG}/5.m4s")
+    assert headers["Server-Timing"].startswith("wait;dur=")
+    assert (await served.get(session))[1]["Server-Timing"].startswith("app;dur=")
+    assert "Server-Timing" not in (await served.get("part2/stream.mpd"))[1]
