@@ -21,7 +21,7 @@ import aiohttp
 from mediaserver.accesslog import AccessLog, Line
 from mediaserver.connections import Connection
 from mediaserver.heads import HEAD_BYTES, Asked, Heads
-from mediaserver.ready import Index, OpenFile, Ready
+from mediaserver.ready import CLOCK, Cut, Index, OpenFile, Ready
 
 if TYPE_CHECKING:
     from mediaserver.ops import Figures
@@ -31,8 +31,10 @@ KNOWN_AIOHTTP = ("3", "14")
 # Bytes sent before other connections get their turn; a rest of less than a quarter of that goes along.
 TURN_BYTES = 1024 * 1024
 REST_BYTES = TURN_BYTES // 4
-# What is read of a connection at once, and how many connections are looked at before the loop's other work.
-READ_BYTES, EVENTS = 16 * 1024, 512
+# What is read of a connection at once.
+READ_BYTES = 16 * 1024
+# How often, and of how many connections, news is taken before the loop's other work: a round of the loop is dear.
+ROUNDS, EVENTS = 4, 256
 _BEGINNING = b"GET /"
 # A head after which the parser of aiohttp is not at the beginning of a next one.
 _GOES_ON = re.compile(rb"\r\n(?:content-length|transfer-encoding|upgrade|expect):", re.IGNORECASE)
@@ -64,9 +66,13 @@ class Watch:
 
     def _wake(self) -> None:
         connections = self._connections
-        for descriptor, _ in self._poll.poll(0, EVENTS):
-            if descriptor in connections:
-                connections[descriptor].move()
+        for _ in range(ROUNDS):
+            events = self._poll.poll(0, EVENTS)
+            for descriptor, _event in events:
+                if descriptor in connections:
+                    connections[descriptor].move()
+            if not events:
+                return
 
     def close(self) -> None:
         if not self._poll.closed:
@@ -237,37 +243,34 @@ class FastConnection(Connection):
             return None
         if asked.gzip and ready.gzip:
             ready = ready.gzip
-        span = ready.span(asked.span) if asked.span else (0, ready.size)
+        cut = ready.cut(asked.span)
         # what aiohttp has not got rid of yet must go first
-        if span is None or transport.get_write_buffer_size():
+        if cut is None or transport.get_write_buffer_size():
             return None
         if not self._watched:
             self._open_socket()
-        size = span[1] - span[0]
-        if not size:
-            return None
-        self._note(asked)
+        self._note(asked, cut.status)
         if ready.file:
-            self._send(Transfer(ready.head(asked.span and span), ready.file, span[0], size, size, asked, 0.0))
+            self._send_file(ready.file, cut, asked)
         else:
-            self._send_text(ready, span, asked)
-        return size
+            self._send_text(ready, cut, asked)
+        return cut.size
 
-    def _note(self, asked: Asked) -> None:
+    def _note(self, asked: Asked, status: int) -> None:
         """Count the answer, and let the timers of the connection begin anew."""
         self._next_keepalive_close_time = monotonic() + self._keepalive_timeout
         self._request_count += 1
         if self._head_timer is not None:
             self._stop_timer()
-        self._desk.figures.note(206 if asked.span else 200)
+        self._desk.figures.note(status)
         if asked.cmcd:
             self._desk.figures.cmcd(asked.cmcd)
 
-    def _send_text(self, ready: Ready, span: tuple[int, int], asked: Asked) -> None:
+    def _send_text(self, ready: Ready, cut: Cut, asked: Asked) -> None:
         """Send from memory; what does not fit is asyncio's to keep."""
         assert self._socket
         assert self.transport
-        text = ready.head(span) + ready.body[span[0] : span[1]] if asked.span else ready.text()
+        text = ready.text(cut, CLOCK.date())
         try:
             sent = self._socket.send(text)
         except OSError:
@@ -275,7 +278,31 @@ class FastConnection(Connection):
         if sent < len(text):
             self.transport.write(text[sent:])
         if self._desk.log:
-            self._log(asked, 206 if asked.span else 200, span[1] - span[0], monotonic())
+            self._log(asked, cut.status, cut.size, monotonic())
+
+    def _send_file(self, file: OpenFile, cut: Cut, asked: Asked) -> None:
+        """Send as much as fits at once, which is often all; the rest is a transfer."""
+        assert self._socket
+        head, sent, gone = cut.head + CLOCK.date(), 0, 0
+        began_s = monotonic() if self._desk.log else 0.0
+        try:
+            gone = self._socket.send(head)
+            if gone == len(head):
+                sent = os.sendfile(self._socket.fileno(), file.fd, cut.start, min(cut.size, TURN_BYTES + REST_BYTES))
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self.force_close()
+            return
+        if sent < cut.size:
+            transfer = Transfer(head[gone:], file, cut.start + sent, cut.size, cut.size - sent, asked, began_s)
+            self._begin_transfer(transfer)
+            if sent >= TURN_BYTES:
+                self._loop.call_soon(self._go_on)
+            else:
+                self._go_on()
+        elif self._desk.log:
+            self._log(asked, cut.status, sent, began_s)
 
     def _log(self, asked: Asked, status: int, sent: int, began_s: float) -> None:
         if (log := self._desk.log) is None:
@@ -285,18 +312,7 @@ class FastConnection(Connection):
         took_s = monotonic() - began_s
         log.write(Line(client, "GET", asked.path.decode(), "1.1", status, sent, took_s, asked.referer, asked.agent))
 
-    # --- bytes ---
-
-    def _send(self, transfer: Transfer) -> None:
-        if self._desk.log:
-            transfer.began_s = monotonic()
-        try:
-            if self._push(transfer):
-                self._log_transfer(transfer)
-            else:
-                self._begin_transfer(transfer)
-        except OSError:
-            self.force_close()
+    # --- what did not fit at once ---
 
     def _push(self, transfer: Transfer) -> bool:
         """Send what fits and is one turn's; True if all is sent. Raises OSError if the connection or the file broke.
@@ -349,14 +365,11 @@ class FastConnection(Connection):
         transfer, self._transfer = self._transfer, None
         assert transfer
         transfer.file.release()
-        self._log_transfer(transfer)
+        status = 206 if transfer.asked.span else 200
+        self._log(transfer.asked, status, transfer.size - transfer.left, transfer.began_s)
         self._at_work = self._request_in_progress = False
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
-
-    def _log_transfer(self, transfer: Transfer) -> None:
-        status = 206 if transfer.asked.span else 200
-        self._log(transfer.asked, status, transfer.size - transfer.left, transfer.began_s)
 
     def _after_transfer(self) -> None:
         """Go back to being idle, or end where the client or a shutdown has asked for it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mediaserver.manners import Manners
     from mediaserver.streams import Streams
 
+Span = tuple[int | None, int | None]
 _MOST = 4096
 _ODD = re.compile(rb"%(?:2[ef]|5c|[01].|7f)", re.IGNORECASE)
 # First names of addresses that are no chapters, whatever lies in media/.
@@ -41,7 +42,7 @@ class Clock:
         return self._date
 
 
-_clock = Clock()
+CLOCK = Clock()
 
 
 class OpenFile:
@@ -70,42 +71,60 @@ class OpenFile:
             self._file.close()
 
 
+class Cut(NamedTuple):
+    """One answer: its status, where its bytes lie, and its head without the time."""
+
+    status: int
+    start: int
+    size: int
+    head: bytes
+
+
 class Ready:
     """One representation with the heads of its answers, written once; `body` if it is sent from memory."""
 
-    __slots__ = ("_date", "_text", "body", "file", "gzip", "part", "size", "whole")
+    __slots__ = ("_cuts", "_date", "_part", "_text", "_whole", "body", "file", "gzip", "size")
 
     def __init__(self, r: Representation, manners: Manners, body: bytes = b"", file: OpenFile | None = None) -> None:
         self.size, self.body, self.file = r.size, body, file
         self.gzip: Ready | None = None
         self._date = self._text = b""
-        self.whole = _head("200 OK", plan("GET", {}, r).headers, manners)
+        self._cuts: dict[Span | None, Cut] = {}
+        self._whole = _head("200 OK", plan("GET", {}, r).headers, manners)
         ranged = plan("GET", {"range": "bytes=0-0"}, r).headers
         fixed = tuple(field for field in ranged if field[0] not in ("Content-Range", "Content-Length"))
-        self.part = _head("206 Partial Content", fixed, manners)
+        self._part = _head("206 Partial Content", fixed, manners)
 
-    def span(self, asked: tuple[int | None, int | None] | None) -> tuple[int, int] | None:
-        """Return the half-open span of (first, last), (first, None) or (None, suffix), or None if it has no byte."""
+    def cut(self, asked: Span | None) -> Cut | None:
+        """Return the answer to (first, last), (first, None), (None, suffix) or no Range; None if it has no byte.
+
+        Players ask for the same segments, so the last ones are kept.
+        """
+        found = self._cuts.get(asked)
+        if found is None and (found := self._made(asked)):
+            if len(self._cuts) >= _MOST:
+                self._cuts.clear()
+            self._cuts[asked] = found
+        return found
+
+    def _made(self, asked: Span | None) -> Cut | None:
         if asked is None:
-            return (0, self.size) if self.size else None
+            return Cut(200, 0, self.size, self._whole) if self.size else None
         first, last = asked
         if first is None:
             first, last = max(0, self.size - (last or 0)), None
-        stop = self.size if last is None else min(last + 1, self.size)
-        return (first, stop) if first < stop else None
+        size = (self.size if last is None else min(last + 1, self.size)) - first
+        if size <= 0:
+            return None
+        sized = f"Content-Range: bytes {first}-{first + size - 1}/{self.size}\r\nContent-Length: {size}\r\n"
+        return Cut(206, first, size, self._part + sized.encode())
 
-    def head(self, span: tuple[int, int] | None) -> bytes:
-        """Return the head of the 206 for a span, or of the 200, with the time of now."""
-        if span is None:
-            return self.whole + _clock.date()
-        sized = b"Content-Range: bytes %d-%d/%d\r\nContent-Length: %d\r\n"
-        return b"%b%b%b" % (self.part, sized % (span[0], span[1] - 1, self.size, span[1] - span[0]), _clock.date())
-
-    def text(self) -> bytes:
-        """Return a whole answer from memory; it is put together once a second."""
-        date = _clock.date()
+    def text(self, cut: Cut, date: bytes) -> bytes:
+        """Return a whole answer from memory; that to no Range is put together once a second."""
+        if cut.status != 200:
+            return cut.head + date + self.body[cut.start : cut.start + cut.size]
         if self._date is not date:
-            self._date, self._text = date, self.whole + date + self.body
+            self._date, self._text = date, cut.head + date + self.body
         return self._text
 
 

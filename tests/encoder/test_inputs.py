@@ -7,7 +7,8 @@ import os
 import random
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -327,27 +328,25 @@ def test_a_bad_master_is_refused_before_it_is_encoded(
     assert "\n" not in str(caught.value)
 
 
-def test_a_master_that_may_not_be_read_is_refused(tools: Tools, tmp_path: Path, as_anybody: None):
+def test_a_master_that_may_not_be_read_is_refused(tools: Tools, tmp_path: Path):
     path = make_master(tmp_path / "locked.mov", frames=5, channels=0, tools=tools)
     path.chmod(0)
-    try:
-        with pytest.raises(MasterForbidden, match="may not be read") as caught:
-            probe(path, tools)
-    finally:
-        path.chmod(0o600)
+    with as_anybody(tmp_path), pytest.raises(MasterForbidden, match="may not be read") as caught:
+        probe(path, tools)
     assert "right to read" in caught.value.hint
 
 
-@pytest.fixture
-def as_anybody(tmp_path: Path):
-    """Root may read everything: become somebody who may not, for as long as the test lasts."""
+@contextmanager
+def as_anybody(folder: Path) -> Iterator[None]:
+    """Root may read everything: be somebody who may not, for as long as the block lasts."""
     if os.geteuid() != 0:
         yield
         return
-    for folder in (tmp_path, *tmp_path.parents):
-        if "pytest" in folder.name:
-            folder.chmod(0o755)
-    os.chown(tmp_path, 65534, 65534)
+    for parent in (folder, *folder.parents):
+        if "pytest" in parent.name:
+            parent.chmod(0o755)
     os.seteuid(65534)
-    yield
-    os.seteuid(0)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
