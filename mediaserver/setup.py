@@ -38,7 +38,7 @@ def set_up(progress: Progress) -> None:
     with _only_one(cache, progress), Wheels(progress) as wheels:
         for pin in pins(this_machine()):
             provide(pin, cache, wheels, progress)
-        _provide_scripts(cache, wheels, progress)
+        _provide_scripts(PAGES, cache, wheels, progress)
     _check_programs(progress)
     progress.say(f"set up: {cache}")
 
@@ -52,17 +52,25 @@ def is_whole(pin: Pin, cache: Path) -> bool:
         return False
 
 
+def fetch_scripts(packages: Path, progress: Progress) -> Path:
+    """Return the `node_modules` of another folder's lock file, fetched now if need be; raises SetupFailed."""
+    cache = cache_folder()
+    with _only_one(cache, progress), Wheels(progress) as wheels:
+        _provide_scripts(packages, cache, wheels, progress)
+    return scripts_folder(cache, packages)
+
+
 def npm_folder() -> Path:
     """Return the `node_modules` that belongs to this version's lock file; raises NotSetUp if it is not there."""
-    folder = scripts_folder(cache_folder())
+    folder = scripts_folder(cache_folder(), PAGES)
     if not folder.is_dir():
         raise NotSetUp("The players' scripts (npm)")
     return folder
 
 
-def scripts_folder(cache: Path) -> Path:
-    """Return where the scripts lie or will lie: a changed lock file means another folder."""
-    lock = hashlib.sha256((PAGES / "package-lock.json").read_bytes()).hexdigest()
+def scripts_folder(cache: Path, packages: Path) -> Path:
+    """Return where the scripts of a folder's lock file lie or will lie: a changed one means another folder."""
+    lock = hashlib.sha256((packages / "package-lock.json").read_bytes()).hexdigest()
     return cache / "npm" / lock[:16] / "node_modules"
 
 
@@ -188,16 +196,16 @@ def _percent(label: str, progress: Progress) -> Callable[[str], None]:
     return read
 
 
-def _provide_scripts(cache: Path, wheels: Wheels, progress: Progress) -> None:
+def _provide_scripts(packages: Path, cache: Path, wheels: Wheels, progress: Progress) -> None:
     """Let npm fetch exactly what the lock file says; its integrity hashes decide."""
-    target = scripts_folder(cache)
+    target = scripts_folder(cache, packages)
     if target.is_dir():
         return
     target.parent.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="part-", dir=target.parent.parent))
     try:
         for name in ("package.json", "package-lock.json"):
-            shutil.copyfile(PAGES / name, folder / name)
+            shutil.copyfile(packages / name, folder / name)
         npm = _npm(cache, wheels, progress)
         progress.say("fetching the players' scripts (npm)")
         options = ("--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev", "--loglevel=error")

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from mediaserver import sample, setup
+from mediaserver.progress import Progress
 from tests import chromium as browser
+
+PLAYERS = Path(__file__).parent / "browser" / "players"
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +23,12 @@ def sample_master(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def npm() -> Path:
     """The node_modules folder that `mediaserver setup` has filled."""
     return setup.npm_folder()
+
+
+@pytest.fixture(scope="session")
+def players() -> Path:
+    """The node_modules folder of the players that only tests use: dash.js 3 and Shaka; fetched once into the cache."""
+    return setup.fetch_scripts(PLAYERS, Progress())
 
 
 @pytest.fixture(scope="session")

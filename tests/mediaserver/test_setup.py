@@ -18,6 +18,7 @@ from mediaserver.errors import NotSetUp, SetupFailed
 from mediaserver.pins import NODE_WHEELS, Address, Pin, Wheel, pins, this_machine
 from mediaserver.progress import Progress
 from mediaserver.setup import Wheels, WrongBytes, is_whole, npm_folder, provide, scripts_folder, set_up, store
+from tests.conftest import PLAYERS
 
 BYTES = b"a small program" * 1000
 SHA256 = hashlib.sha256(BYTES).hexdigest()
@@ -178,11 +179,9 @@ def test_where_no_npm_is_a_pinned_node_is_asked_and_its_wheel_must_be_the_pinned
         setup._npm(cache, wheels, progress)
 
 
-def test_a_changed_lock_file_means_another_folder(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    before = scripts_folder(cache)
+def test_a_changed_lock_file_means_another_folder(cache: Path, tmp_path: Path):
     (tmp_path / "package-lock.json").write_text("{}")
-    monkeypatch.setattr(setup, "PAGES", tmp_path)
-    assert scripts_folder(cache) != before
+    assert scripts_folder(cache, tmp_path) != scripts_folder(cache, setup.PAGES)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -207,8 +206,12 @@ def test_every_model_names_its_official_address_first_and_a_wheel_second():
         assert isinstance(carrier, Wheel)
 
 
-def test_the_lock_file_names_no_host_and_a_hash_for_every_package():
-    lock = json.loads((setup.PAGES / "package-lock.json").read_text())
+@pytest.mark.parametrize(
+    ("folder", "wanted"),
+    [(setup.PAGES, {"dashjs", "hls.js", "@contentauth/c2pa-web"}), (PLAYERS, {"dashjs3", "shaka-player"})],
+)
+def test_the_lock_file_names_no_host_and_a_hash_for_every_package(folder: Path, wanted: set[str]):
+    lock = json.loads((folder / "package-lock.json").read_text())
     packages = {name: about for name, about in lock["packages"].items() if name}
-    assert {"node_modules/dashjs", "node_modules/hls.js"} <= set(packages)
+    assert {f"node_modules/{name}" for name in wanted} <= set(packages)
     assert all(about["integrity"].startswith("sha512-") and "resolved" not in about for about in packages.values())
