@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder.model import Placement
+from lipsync.box import Box
 from lipsync.errors import RenderFailed
 from lipsync.face import CHIN, FOREHEAD, Face
 from lipsync.label import Label
 from lipsync.photo import Pixels
 from lipsync.protocols import Stamp
-from lipsync.renderer import Box, Renderer
+from lipsync.renderer import Renderer
 
 Frame = NDArray[np.uint8]
 """An I420 picture (height * 3 // 2, width), BT.709, limited range."""

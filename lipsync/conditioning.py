@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lipsync.face import CHIN, LEFT_PUPIL, RIGHT_PUPIL
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -23,7 +25,7 @@ WINDOW_PX = 72
 JAW = (132, 361)
 CROP_PER_JAW = 0.917
 CORNERS, INNER_CORNERS = (61, 291), (78, 308)
-LIP_TOP, LIP_BOTTOM, CHIN = 0, 17, 152
+LIP_TOP, LIP_BOTTOM = 0, 17
 UPPER_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
 UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
@@ -45,25 +47,29 @@ STEPS = 6
 """Fixed-point steps of the inversion; the jaw's field shrinks errors by about a half in each."""
 STIFFNESS = 0.02
 SUBPIXEL_BITS, SUPERSAMPLING = 4, 4
+PLACES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The square of the picture, in its pixels, that becomes the crop."""
+    """The square of the picture that becomes the crop: its first corner and side in pixels, its turn in radians."""
 
     x: float
     y: float
     side: float
+    angle: float = 0.0
 
     @classmethod
     def of(cls, landmarks: Floats) -> Crop:
-        """Return the crop of a face without roll; `landmarks` (478, 2 or 3) in pixels."""
-        right, left = landmarks[JAW[0]], landmarks[JAW[1]]
-        side = CROP_PER_JAW * float(np.hypot(*(left - right)[:2]))
-        corners = landmarks[list(CORNERS), 1].mean()
-        x = float(landmarks[[13, 14], 0].mean()) + 0.003 * side
-        y = float(corners + landmarks[LIP_BOTTOM, 1]) / 2 + 0.012 * side
-        return cls(x - side / 2, y - side / 2, side)
+        """Return the crop of a face, level with its pupils; `landmarks` (478, 2 or 3) in pixels."""
+        right, left = landmarks[[RIGHT_PUPIL, LEFT_PUPIL], :2]
+        angle = float(np.arctan2(*(left - right)[::-1]))
+        level = landmarks[:, :2] @ _turn(angle).T.astype(np.float32)
+        side = CROP_PER_JAW * float(np.hypot(*(level[JAW[0]] - level[JAW[1]])))
+        x = float(level[[13, 14], 0].mean()) + 0.003 * side
+        y = float(level[list(CORNERS), 1].mean() + level[LIP_BOTTOM, 1]) / 2 + 0.012 * side
+        corner = _turn(-angle) @ np.array([x - side / 2, y - side / 2])
+        return cls(float(corner[0]), float(corner[1]), side, angle)
 
     @property
     def scale(self) -> float:
@@ -72,24 +78,26 @@ class Crop:
 
     def points(self, landmarks: Floats) -> Floats:
         """Return landmarks (..., 2 or 3) of the picture as crop pixels (..., 2)."""
-        return ((landmarks[..., :2] - np.array([self.x, self.y], np.float32)) * np.float32(self.scale)).astype(
-            np.float32
-        )
+        away = landmarks[..., :2] - np.array([self.x, self.y], np.float32)
+        return (away @ (self.scale * _turn(self.angle)).T.astype(np.float32)).astype(np.float32)
+
+    def matrix(self, size: int = CROP_PX) -> Doubles:
+        """Return the 2x3 matrix from indices of the crop's pixels, at `size` of them a side, to the picture's."""
+        turn = self.side / size * _turn(-self.angle)
+        return np.column_stack([turn, turn @ [0.5, 0.5] + [self.x - 0.5, self.y - 0.5]])
 
     def cut(self, picture: Pixels) -> Pixels:
         """Return the crop (128, 128, 3) of a picture, each of its pixels the mean of those it covers."""
-        factor = max(1, int(np.ceil(self.side / CROP_PX)))
-        fine = CROP_PX * factor
-        step = self.side / fine
-        matrix = np.array([[step, 0, self.x + step / 2 - 0.5], [0, step, self.y + step / 2 - 0.5]])
-        large = cv2.warpAffine(
-            picture,
-            matrix,
-            (fine, fine),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT_101,
-        )
+        fine = CROP_PX * max(1, int(np.ceil(self.side / CROP_PX)))
+        flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REFLECT_101
+        large = cv2.warpAffine(picture, self.matrix(fine), (fine, fine), flags=flags, borderMode=border)
         return np.asarray(cv2.resize(large, (CROP_PX, CROP_PX), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _turn(angle: float) -> Doubles:
+    """Return the matrix that makes level what rises by `angle`."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, sin], [-sin, cos]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,8 +105,7 @@ class Condition:
     """What the network is told of n states of one face.
 
     warped (n, 128, 128, 3) the crop's moved pixels; labels (n, 72, 72, 3) cover of upper lip, lower lip and mouth
-    opening, 0..255, in the window; places (n, 3) middle line of the teeth, edge of the upper teeth, sinking of the jaw,
-    in crop pixels.
+    opening, 0..255, in the window; places (n, PLACES): `teeth`, and the sinking of the jaw, in crop pixels.
     """
 
     warped: Pixels
@@ -130,11 +137,10 @@ class Conditioning:
         return np.stack([self._joined(points, upper, lower) for points, upper, lower in pairs])
 
     def places(self, moved: Floats) -> Floats:
-        """Return (n, 3): the teeth are fixed to the skull, that is to the photo; the lower ones sink with the chin."""
-        middle = self.points[[*CORNERS, 13, 14], 0].mean()
-        sunk = moved[:, CHIN, 1] - self.points[CHIN, 1]
-        still = np.ones_like(sunk)
-        return np.stack([middle * still, teeth_edge(self.points) * still, sunk], axis=1).astype(np.float32)
+        """Return (n, PLACES): the teeth are fixed to the skull, so to the photo; the lower ones sink with the chin."""
+        sunk = moved[:, CHIN, 1:] - self.points[CHIN, 1]
+        still = np.repeat(teeth(self.points)[None], len(moved), axis=0)
+        return np.concatenate([still, sunk], axis=1).astype(np.float32)
 
     def _joined(self, points: Floats, upper: Floats, lower: Floats) -> Floats:
         share = above_the_line(points)[..., None]
@@ -220,15 +226,35 @@ def _kernel(at: Doubles, knots: Doubles) -> Doubles:
     return np.asarray(square * np.log(square + 1e-12), np.float64)
 
 
-def teeth_edge(points: Floats) -> float:
-    """Return where (y, crop pixels) the free edge of the upper teeth lies: fixed to the skull, so to the photo."""
-    corners = points[list(CORNERS), 1].mean()
-    return float(
-        TEETH_EDGE @ np.array([points[2, 1], points[0, 1], points[13, 1], points[14, 1], corners, points[17, 1]])
-    )
+def teeth(points: Floats) -> Floats:
+    """Return middle, level, slope and bend of the free edge of the upper teeth, in crop pixels.
+
+    The edge lies at y = level + slope * u + bend * u * u with u = (x - 64) / TEETH_SPAN_PX.
+    Fitted to the teeth that 246 faces of the dataset were given.
+    """
+    right, left = (points[list(side)] - CROP_PX / 2 for side in TEETH_BY)
+    mean, apart = (right + left) / 2, left - right
+    even = TEETH_EVEN @ np.concatenate([mean[:, 1], apart[:, 0], [10]])
+    odd = TEETH_ODD @ np.concatenate([mean[:, 0], apart[:, 1]])
+    return np.array([odd[0] + CROP_PX / 2, even[0] + CROP_PX / 2, odd[1], even[1]], np.float32)
 
 
-TEETH_EDGE = np.array([-0.088, 0.141, 0.429, 0.209, 0.243, 0.066], np.float32)
+TEETH_SPAN_PX = 20.0
+TEETH_BY = ((93, 73, 218, 95, 110), (323, 303, 438, 324, 339))
+TEETH_EVEN = np.array(
+    [
+        [-0.021, 0.466, 0.073, 0.370, -0.077, -0.014, -0.092, 0.003, 0.090, 0.003, -0.070],
+        [0.140, -0.030, -0.140, 0.008, 0.043, -0.019, -0.010, 0.045, -0.001, 0.026, 0.043],
+    ],
+    np.float32,
+)
+TEETH_ODD = np.array(
+    [
+        [0.119, 0.497, -0.237, 0.499, 0.087, 0.088, 0.139, -0.132, -0.175, 0.014],
+        [0.031, 0.136, 0.005, 0.066, -0.045, 0.064, 0.042, 0.117, 0.020, 0.084],
+    ],
+    np.float32,
+)
 
 
 def lines(points: Floats) -> tuple[Floats, Floats]:

@@ -5,26 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from lipsync.conditioning import CROP_PX, WINDOW, Condition, Conditioning, Crop, Floats, Pixels
+from lipsync.conditioning import WINDOW, Condition, Conditioning, Crop, Floats, Pixels
 from lipsync.engine import Engine, engine_of
 
 WEIGHTS = Path(__file__).parent / "weights" / "mouth.onnx"
 BATCH = 8
 """Pictures painted at once; the network's shapes are fixed to it."""
-DETAIL_SIGMA_PX = 0.9
-"""What is finer than this in the crop the network cannot paint: it comes from the photo."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Paint:
-    """n painted windows: colour (n, 72, 72, 3) 0..255, cover and the mouth's opening (n, 72, 72), both 0..1."""
+    """n painted windows: colour (n, 72, 72, 3) 0..255, cover (n, 72, 72) 0..1."""
 
     colour: Floats
     cover: Floats
-    opening: Floats
 
     def laid_on(self, warped: Pixels) -> Pixels:
         """Return the crops (n, 128, 128, 3) `warped` with the painted windows in them."""
@@ -34,25 +30,6 @@ class Paint:
         part += cover * (self.colour - part)
         crops[:, WINDOW, WINDOW] = np.clip(np.rint(part), 0, 255).astype(np.uint8)
         return crops
-
-    def laid_on_large(self, state: int, moved: Pixels) -> Pixels:
-        """Return one crop at any size with the mouth in it; `moved` (h, h, 3) is the photo moved at full resolution.
-
-        Outside the opening the photo's own fine detail is kept on top of the painted colour.
-        """
-        side = len(moved)
-        low, high = round(WINDOW.start * side / CROP_PX), round(WINDOW.stop * side / CROP_PX)
-        size = (high - low, high - low)
-        large = moved.astype(np.float32)
-        part = large[low:high, low:high]
-        detail = part - cv2.GaussianBlur(part, (0, 0), DETAIL_SIGMA_PX * side / CROP_PX)
-        colour, cover, opening = (
-            cv2.resize(plane[state], size, interpolation=cv2.INTER_CUBIC)
-            for plane in (self.colour, self.cover, self.opening)
-        )
-        painted = colour + (1 - opening.clip(0, 1)[..., None]) * detail
-        part += cover.clip(0, 1)[..., None] * (painted - part)
-        return np.clip(np.rint(large), 0, 255).astype(np.uint8)
 
 
 class MouthNet:
@@ -73,8 +50,7 @@ class MouthNet:
         n = len(condition.warped)
         parts = [self._run(source, condition, slice(at, min(n, at + BATCH))) for at in range(0, n, BATCH)]
         out = np.concatenate(parts)
-        opening = condition.labels[..., 2].astype(np.float32) / np.float32(255)
-        return Paint(out[:, :3].transpose(0, 2, 3, 1) * np.float32(255), out[:, 3], opening)
+        return Paint(out[:, :3].transpose(0, 2, 3, 1) * np.float32(255), out[:, 3])
 
     def _run(self, source: Floats, condition: Condition, part: slice) -> Floats:
         warped = _planes(condition.warped[part, WINDOW, WINDOW])

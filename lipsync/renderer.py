@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 
+from lipsync.box import Box
 from lipsync.face import Face
+from lipsync.gestures import moves_of
 from lipsync.interior import Interior
+from lipsync.mouthnet import MouthNet
 from lipsync.movement import MOVES, Floats, Lips, MouthFrame, Side
+from lipsync.paintwork import Paintwork, State
 from lipsync.photo import Pixels
 
 CELLS_PER_UNIT = 40
 STEPS = 200
 """States are told apart in steps of 1 / STEPS."""
 KEPT = 48
+LIPS, MOVING = 0.7, 0.12
+"""How much the network counts on the lips, and from which movement on it counts wholly."""
 FEATHER = 0.007
 """Softness of the edge of the lips, in pupil distances."""
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle of the picture in whole pixels."""
-
-    x: int
-    y: int
-    w: int
-    h: int
-
-    @property
-    def rows(self) -> slice:
-        return slice(self.y, self.y + self.h)
-
-    @property
-    def columns(self) -> slice:
-        return slice(self.x, self.x + self.w)
 
 
 class Layer:
@@ -88,8 +75,10 @@ class Layer:
 class Renderer:
     """One face, ready to speak. `box` is the part of its picture that ever changes."""
 
-    def __init__(self, face: Face) -> None:
+    def __init__(self, face: Face, net: MouthNet | None = None) -> None:
+        """With a network, it paints over the drawn mouth what it knows better."""
         self.face = face
+        self._paintwork = Paintwork(face, net) if net else None
         self._frame = frame = MouthFrame.of(face.landmarks)
         self._lips = lips = Lips.of(face, frame)
         x0, y0, x1, y1 = -1.15, lips.nose - 0.15, 1.15, lips.chin + 0.7
@@ -103,13 +92,18 @@ class Renderer:
         self._mouth = _box(face, frame, (float(lips.x[0]) - 0.15, high, float(lips.x[-1]) + 0.15, low))
         self._edges = {move: self._edge_steps(move) for move in ("closed", *MOVES)}
         self._interior = Interior.of(face, frame, lips, _centres(self._mouth))
-        self._kept: OrderedDict[tuple[int, ...], Pixels] = OrderedDict()
+        self._kept: OrderedDict[State, Pixels] = OrderedDict()
 
     def _edge_steps(self, move: str) -> Floats:
         """Return the steps (2, COLUMNS, 2) of the inner edges, upper and lower, in the mouth's frame."""
         lips = self._lips
         both = (lips.field(move, "upper", lips.x, lips.upper), lips.field(move, "lower", lips.x, lips.lower))
         return np.stack([np.stack(step, axis=-1) for step in both])
+
+    def expect(self, states: Iterable[Sequence[float]]) -> None:
+        """Be told which states will be asked for, in their order: the network paints several at once."""
+        if self._paintwork:
+            self._paintwork.expect(_stepped(state) for state in states)
 
     def frame(self, state: Sequence[float]) -> Pixels:
         """Return the whole picture with the mouth in `state` (narration.PARAMETERS)."""
@@ -119,20 +113,22 @@ class Renderer:
 
     def patch(self, state: Sequence[float]) -> Pixels:
         """Return the pixels of `box` with the mouth in `state`; equal states are rendered once. Do not write to it."""
-        key = tuple(round(float(value) * STEPS) for value in state)
+        key = _stepped(state)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        patch = self._render(moves_of([value / STEPS for value in key]))
+        patch = self._render(key)
         patch.flags.writeable = False
         self._kept[key] = patch
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return patch
 
-    def _render(self, weights: dict[str, float]) -> Pixels:
-        still = not any(weights.values())
-        if still and not self._lips.parted:
+    def _render(self, state: State) -> Pixels:
+        weights = moves_of(state)
+        parted = self._lips.parted > 0
+        moving = min(1.0, max(weights.values()) / MOVING)
+        if not moving and not parted:
             return self.face.picture[self.box.rows, self.box.columns].copy()
         weights = {"closed": 1.0, **weights}
         edges = np.stack([np.stack([self._lips.x, edge], axis=-1) for edge in (self._lips.upper, self._lips.lower)])
@@ -142,6 +138,10 @@ class Renderer:
         self._join(patch, self._upper.warp(self.face.picture, weights), edges)
         self._contact(patch, edges, weights)
         self._open(patch, edges, weights["open"])
+        if self._paintwork:
+            opening = self._polygon(_opening(edges), self._paintwork.box)
+            strength = LIPS * (1 if parted else moving)
+            self._paintwork.lay(self._part(patch, self._paintwork.box), state, opening, strength)
         return patch
 
     def _part(self, patch: Pixels, box: Box) -> Pixels:
@@ -178,9 +178,8 @@ class Renderer:
         upper, lower = edges
         if float((lower[:, 1] - upper[:, 1]).max()) < 0.004:
             return
-        lower = np.column_stack([lower[:, 0], np.maximum(lower[:, 1], upper[:, 1])])
         box = self._mouth
-        cover = self._polygon(np.concatenate([upper, lower[::-1]]), box)
+        cover = self._polygon(_opening(edges), box)
         filled = cv2.boundingRect((cover > 0.002).astype(np.uint8))
         if not filled[2]:
             return
@@ -200,17 +199,15 @@ class Renderer:
         return np.asarray(soft, np.float32) / np.float32(255)
 
 
-def moves_of(state: Sequence[float]) -> dict[str, float]:
-    """Return the weight of every move; pressed lips are not open."""
-    open_, spread, press, teeth = state
-    shut = 1 - press
-    return {
-        "open": open_ * shut,
-        "wide": max(0.0, spread),
-        "round": max(0.0, -spread),
-        "press": press,
-        "teeth": teeth * shut,
-    }
+def _stepped(state: Sequence[float]) -> State:
+    return tuple(round(float(value) * STEPS) / STEPS for value in state)
+
+
+def _opening(edges: Floats) -> Floats:
+    """Return the outline (n, 2) of what the edges (2, COLUMNS, 2) leave open."""
+    upper, lower = edges
+    lower = np.column_stack([lower[:, 0], np.maximum(lower[:, 1], upper[:, 1])])
+    return np.concatenate([upper, lower[::-1]])
 
 
 def _box(face: Face, frame: MouthFrame, bounds: tuple[float, ...]) -> Box:

@@ -72,7 +72,7 @@ class Samples:
     """Everything that training reads, in memory: n samples of f faces, of the wide window (w = 84), 0..255, BGR.
 
     face (n) index into source and source_labels (f, w, w, 3); warped, labels, teacher (n, w, w, 3);
-    mouth (n, w, w); places (n, 3); weight (n).
+    mouth (n, w, w); places (n, PLACES); weight (n).
     """
 
     face: NDArray[np.int64]

@@ -21,15 +21,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as f
 
-from lipsync.conditioning import CROP_PX, WINDOW, WINDOW_PX, Pixels
+from lipsync.conditioning import CROP_PX, PLACES, TEETH_SPAN_PX, WINDOW, WINDOW_PX, Floats, Pixels
 from lipsync.train.data import SHIFT_PX, Samples
 
 Picked = NDArray[np.int64]
 
-WIDTHS = (40, 72, 112)
-IN_CHANNELS = 15
-TEETH_PX, BREADTH_PX = 16.0, 32.0
-SQUARE_PRICE, SLOPE_PRICE, COVER_PRICE = 10.0, 0.25, 0.003
+WIDTHS = (40, 64, 88)
+IN_CHANNELS = 17
+TEETH_PX, BREADTH_PX, EDGE_PX = 16.0, 32.0, 2.0
+SQUARE_PRICE, SLOPE_PRICE, COVER_PRICE = 20.0, 0.15, 0.003
+STRETCH = 0.1
+FAR = 0.3
+"""Share of the samples whose light is made quite another one; the others keep nearly theirs."""
 DROPPED = 0.1
 """Share of the deepest features that training leaves out at random: there are few faces to learn from."""
 
@@ -55,7 +58,7 @@ class Block(nn.Module):
 
 class Mouth(nn.Module):
     """source (1 or n, 6, 72, 72): the photo's window and its labels; warped, labels (n, 3, 72, 72): all 0..1;
-    places (n, 3) in crop pixels -> the picture (n, 3, 72, 72) and how much of it is painted (n, 1, 72, 72).
+    places (n, PLACES) in crop pixels -> the picture (n, 3, 72, 72) and how much of it is painted (n, 1, 72, 72).
     """
 
     x: Tensor
@@ -103,10 +106,13 @@ class Mouth(nn.Module):
         return f.pixel_shuffle(self.leave(fine), 2).float()
 
     def _coordinates(self, places: Tensor) -> Tensor:
-        """Return where each pixel lies by the teeth: from their middle line, the upper edge, the sunken lower one."""
-        middle, edge, sunk = (places[:, i].view(-1, 1, 1, 1) for i in range(3))
-        across, upper = (self.x - middle) / BREADTH_PX, (self.y - edge) / TEETH_PX
-        return torch.cat([across, upper, upper - sunk / TEETH_PX], 1).clamp(-2, 2)
+        """Return where each pixel lies by the teeth: from their middle, and coarsely and finely from both edges."""
+        middle, level, slope, bend, sunk = (places[:, i].view(-1, 1, 1, 1) for i in range(PLACES))
+        along = (self.x - CROP_PX / 2) / TEETH_SPAN_PX
+        upper = self.y - (level + along * (slope + along * bend))
+        coarse = torch.cat([(self.x - middle) / BREADTH_PX, upper / TEETH_PX, (upper - sunk) / TEETH_PX], 1)
+        fine = torch.cat([upper, upper - sunk], 1) / EDGE_PX
+        return torch.cat([coarse.clamp(-2, 2), fine.clamp(-1, 1)], 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,28 +129,64 @@ class Batch:
 
 
 def batch_of(samples: Samples, picked: Picked, dice: np.random.Generator | None = None) -> Batch:
-    """Return the picked samples; with `dice`, in another light and place, alike for photos and teacher."""
+    """Return the picked samples; with `dice`, in another light, place and form, alike for photos and teacher."""
     faces, places = samples.face[picked], samples.places[picked]
     pictures = [samples.source[faces], samples.warped[picked], samples.teacher[picked]]
-    masks = [samples.source_labels[faces], samples.labels[picked], samples.mouth[picked][..., None]]
-    corners = np.full((len(picked), 2), SHIFT_PX)
+    masks = [samples.source_labels[faces], samples.labels[picked], samples.mouth[picked]]
+    views = [View.random(dice) if dice else View() for _ in picked]
     if dice:
         pictures = _relit(pictures, dice)
-        corners = dice.integers(0, 2 * SHIFT_PX + 1, corners.shape)
-        places = places - np.pad(corners - SHIFT_PX, ((0, 0), (0, 1))).astype(np.float32)
-    source, warped, teacher, source_labels, labels, mouth = (_cut(planes, corners) for planes in (*pictures, *masks))
-    source = np.concatenate([source, source_labels], axis=-1)
+        places = np.stack([view.places(place) for view, place in zip(views, places, strict=True)])
+    cut = [np.stack([view.cut(one) for view, one in zip(views, some, strict=True)]) for some in (*pictures, *masks)]
+    source, warped, teacher, source_labels, labels, mouth = cut
     weight = torch.from_numpy(samples.weight[picked]).view(-1, 1, 1, 1)
     return Batch(
-        _planes(source), _planes(warped), _planes(labels), torch.from_numpy(places),
-        _planes(teacher), _planes(mouth) * 255, weight,
+        _planes(np.concatenate([source, source_labels], axis=-1)), _planes(warped), _planes(labels),
+        torch.from_numpy(places), _planes(teacher), _planes(mouth[..., None]) * 255, weight,
     )  # fmt: skip
 
 
-def _cut(planes: Pixels, corners: Picked) -> Pixels:
-    """Return the windows (n, 72, 72, c) whose upper left corners (n, 2) x, y lie in planes (n, 84, 84, c)."""
-    pairs = zip(planes, corners, strict=True)
-    return np.stack([one[y : y + WINDOW_PX, x : x + WINDOW_PX] for one, (x, y) in pairs])
+@dataclass(frozen=True, slots=True)
+class View:
+    """How the window lies in the wide window: moved by (dx, dy) pixels, wider by sx and higher by sy."""
+
+    dx: float = 0.0
+    dy: float = 0.0
+    sx: float = 1.0
+    sy: float = 1.0
+
+    @classmethod
+    def random(cls, dice: np.random.Generator) -> View:
+        dx, dy = dice.integers(-SHIFT_PX, SHIFT_PX + 1, 2)
+        if dice.random() < 0.5:
+            return cls(float(dx), float(dy))
+        return cls(float(dx), float(dy), *np.exp(dice.uniform(-STRETCH, STRETCH, 2)))
+
+    def cut(self, wide: Pixels) -> Pixels:
+        """Return the window (72, 72, ...) of planes (84, 84, ...)."""
+        if self.sx == self.sy == 1:
+            left, top = SHIFT_PX + int(self.dx), SHIFT_PX + int(self.dy)
+            return wide[top : top + WINDOW_PX, left : left + WINDOW_PX]
+        half = (WINDOW_PX - 1) / 2
+        x, y = half + SHIFT_PX + self.dx, half + SHIFT_PX + self.dy
+        matrix = np.array([[1 / self.sx, 0, x - half / self.sx], [0, 1 / self.sy, y - half / self.sy]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (WINDOW_PX, WINDOW_PX)
+        return np.asarray(cv2.warpAffine(wide, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+    def places(self, places: Floats) -> Floats:
+        """Return the places (PLACES,) as they lie in the window now."""
+        middle, level, slope, bend, sunk = places
+        half = CROP_PX / 2
+        # the window's centre shows what lay at u = dx / span before
+        u, wide = self.dx / TEETH_SPAN_PX, 1 / self.sx
+        level = level + u * (slope + u * bend)
+        slope, bend = (slope + 2 * u * bend) * wide, bend * wide * wide
+        moved = [
+            half + (middle - half - self.dx) * self.sx, half + (level - half - self.dy) * self.sy,
+            slope * self.sy, bend * self.sy, sunk * self.sy,
+        ]  # fmt: skip
+        return np.array(moved, np.float32)
 
 
 def _relit(pictures: list[Pixels], dice: np.random.Generator) -> list[Pixels]:
@@ -159,16 +201,18 @@ def _relit(pictures: list[Pixels], dice: np.random.Generator) -> list[Pixels]:
 
 def _other_light(dice: np.random.Generator) -> Pixels:
     """Return a table (256, 1, 3) of other exposure, contrast and cast."""
-    value = np.linspace(0, 1, 256)[:, None] ** np.exp(dice.uniform(-0.35, 0.35))
-    gain = dice.uniform(0.7, 1.2) * dice.uniform(0.88, 1.12, 3)
-    table = 255 * (value * gain + dice.uniform(-0.04, 0.04))
+    much = 1.0 if dice.random() < FAR else 0.25
+    value = np.linspace(0, 1, 256)[:, None] ** np.exp(much * dice.uniform(-0.35, 0.35))
+    gain = (1 + much * dice.uniform(-0.3, 0.2)) * (1 + much * dice.uniform(-0.12, 0.12, 3))
+    table = 255 * (value * gain + much * dice.uniform(-0.04, 0.04))
     return np.asarray(np.clip(np.rint(table), 0, 255), np.uint8)[:, None]
 
 
 def _other_colour(dice: np.random.Generator) -> NDArray[np.float64]:
     """Return a matrix (3, 3) that makes colours paler or stronger and turns them a little, and leaves grey."""
     grey = np.full((3, 3), 1 / 3)
-    angle, strength = dice.uniform(-0.2, 0.2), dice.uniform(0.6, 1.4)
+    much = 1.0 if dice.random() < FAR else 0.25
+    angle, strength = much * dice.uniform(-0.2, 0.2), 1 + much * dice.uniform(-0.4, 0.4)
     turn = np.roll(np.eye(3), 1, axis=1) - np.roll(np.eye(3), -1, axis=1)
     turned = np.cos(angle) * (np.eye(3) - grey) + np.sin(angle) / np.sqrt(3) * turn
     return np.asarray(grey + strength * turned, np.float64)
@@ -205,8 +249,8 @@ def _mirrored(batch: Batch, which: Tensor) -> Batch:
     def flip(planes: Tensor) -> Tensor:
         return torch.where(chosen, planes.flip(-1), planes)
 
-    middle = torch.where(which, CROP_PX - batch.places[:, 0], batch.places[:, 0])
-    places = torch.cat([middle[:, None], batch.places[:, 1:]], 1)
+    other = batch.places * torch.tensor([-1, 1, -1, 1, 1]) + torch.tensor([CROP_PX, 0, 0, 0, 0])
+    places = torch.where(which[:, None], other, batch.places)
     return Batch(
         flip(batch.source), flip(batch.warped), flip(batch.labels), places,
         flip(batch.teacher), flip(batch.mouth), batch.weight,

@@ -19,7 +19,9 @@ def width(points) -> float:
 
 
 def test_a_resting_mouth_that_is_closed_in_the_photo_stays(man: Face):
-    assert abs(Gestures(man).of([(0, 0, 0, 0)])[0] - man.landmarks[:, :2]).max() < 0.5
+    gestures = Gestures(man)
+    assert abs(gestures.of([(0, 0, 0, 0)])[0] - gestures.still).max() < 0.5
+    assert abs(gestures.still - man.landmarks[:, :2]).max() < 0.04 * man.pupils_px
 
 
 def test_a_laugh_is_closed_first(laughing: Face):
