@@ -52,6 +52,37 @@ def check_chunk(file: Path, chunk: Chunk, grid: Grid) -> None:
         raise VerificationFailed(file.name, f"frames {chunk.frames.start} to {chunk.frames.stop} are not all in it.")
 
 
+class Growth:
+    """Counts the pictures of a chunk's file while it is written: those of all fragments that are whole."""
+
+    def __init__(self, file: Path, chunk: Chunk, grid: Grid) -> None:
+        self._file, self._frames = file, [len(grid.frames_of(segment)) for segment in chunk.segments]
+        self._at = self._fragments = 0
+
+    def frames(self) -> int:
+        """Look on from where the last look ended."""
+        try:
+            with self._file.open("rb") as opened:
+                self._look(opened, self._file.stat().st_size)
+        except OSError:
+            pass
+        return sum(self._frames[: self._fragments])
+
+    def _look(self, opened: BinaryIO, end: int) -> None:
+        while True:
+            opened.seek(self._at)
+            head = opened.read(16)
+            if len(head) < 8:
+                return
+            size, type_ = struct.unpack(">I4s", head[:8])
+            if size == 1 and len(head) == 16:
+                size = struct.unpack(">Q", head[8:])[0]
+            if size < 8 or self._at + size > end:
+                return
+            self._at += size
+            self._fragments += type_ == b"mdat"
+
+
 def _frames_in(fragment: bytes) -> int:
     """Return how many pictures a fragment holds; 0 if it cannot be entered at its first one."""
     samples = read_samples(fragment)

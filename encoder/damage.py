@@ -31,9 +31,13 @@ def write(folder: Path, errors: int) -> None:
     (folder / FILE).write_text(f"{errors}\n", "ascii")
 
 
-def notes(folders: Iterable[Path]) -> tuple[str, ...]:
-    """Return the sentence on all chunks together, if there is something to say."""
-    errors = sum(int(file.read_text("ascii")) for folder in folders if (file := folder / FILE).is_file())
+def counted(folders: Iterable[Path]) -> int:
+    """Return the errors of all chunks together."""
+    return sum(int(file.read_text("ascii")) for folder in folders if (file := folder / FILE).is_file())
+
+
+def notes(errors: int) -> tuple[str, ...]:
+    """Return the sentence on them, if there is something to say."""
     if not errors:
         return ()
     times = "once" if errors == 1 else f"{errors} times"

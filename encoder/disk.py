@@ -24,7 +24,7 @@ def estimate_bytes(ladder: Ladder, slots: tuple[Slot, ...]) -> int:
     duration_s = float(ladder.grid.duration_s)
     picture_bps = EXPECTED_SHARE * sum(rung.maxrate_bps for rung in ladder.rungs)
     sound_bps = max(AUDIO_BPS.values())
-    slots_bits = sum(_mezzanine_bits(slot, ladder.rungs[0], ladder.grid) for slot in slots)
+    slots_bits = sum(_mezzanine_bits(slot, top, ladder.grid) for slot in slots for top in ladder.rungs[:1])
     return round((COPIES * (picture_bps + sound_bps) * duration_s + slots_bits) / 8)
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from encoder import damage
-from encoder.chunk import Chunk, check_chunk
+from encoder.chunk import Chunk, Growth, check_chunk
 from encoder.commands import audio_command, chunk_command, mezzanine_command, narration_command
-from encoder.errors import BadBoxes, MasterTruncated, ToolFailed, ToolStalled, VerificationFailed
+from encoder.errors import BadBoxes, MasterTruncated, ToolFailed, VerificationFailed
 from encoder.guard import Care
 from encoder.model import Ladder, Master, Slot
-from encoder.tools import Tools, run_tool
+from encoder.tools import Tools, run_guarded
 
-STALL_S = 60.0
 UNDER_WAY = ".part"
 
 
@@ -26,7 +27,7 @@ UNDER_WAY = ".part"
 class Progress:
     """How far an encode is: frames done of all, speed in frames per second, and the seconds that remain.
 
-    `rungs` has the frames that are done of each rung, by its name.
+    `rungs` has the frames of each rung that lie on the disk, by its rendition.
     """
 
     frames: int
@@ -46,6 +47,33 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
+class Tally:
+    """Adds up the progress of a chapter's chunks, which may be encoded at the same time, from any thread."""
+
+    def __init__(self, of_frames: int, listener: Listener) -> None:
+        self._of_frames, self._listener = of_frames, listener
+        self._parts: dict[int, Progress] = {}
+        self._adding = threading.Lock()
+
+    def of(self, chunk: Chunk) -> Listener:
+        """Return who listens to one chunk."""
+
+        def hear(part: Progress) -> None:
+            with self._adding:
+                self._parts[chunk.number] = part
+                self._listener(self._sum())
+
+        return hear
+
+    def _sum(self) -> Progress:
+        parts = self._parts.values()
+        rungs: Counter[str] = Counter()
+        for part in parts:
+            rungs.update(dict(part.rungs))
+        frames = sum(part.frames for part in parts)
+        return Progress(frames, self._of_frames, sum(part.fps for part in parts), tuple(rungs.items()))
+
+
 def encode_chunk(
     master: Master, ladder: Ladder, chunk: Chunk, work: Path, tools: Tools, *, on_progress: Listener, care: Care
 ) -> None:
@@ -56,30 +84,39 @@ def encode_chunk(
     """
     final = work / chunk.folder
     if final.is_dir():
+        on_progress(_whole(ladder, chunk))
         return
     # A name of its own: who was taken for dead and wakes up must not meet its successor's files.
     part = final.with_name(f"{final.name}.{secrets.token_hex(4)}{UNDER_WAY}")
+    names = [rung.rendition for rung in ladder.rungs]
     # Some containers cannot be entered in the middle: the second way reads them from their beginning.
     for seek in (True, False) if chunk.frames.start else (True,):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        reader = ProgressReader(len(chunk.frames), on_progress)
+        files = tuple((name, Growth(part / f"{name}.mp4", chunk, ladder.grid)) for name in names)
+        reader = ProgressReader(len(chunk.frames), on_progress, files)
         try:
             _run(chunk_command(master, ladder, chunk.frames, part, tools, seek=seek), reader, care)
         except ToolFailed as failure:
             raise damage.refusal(master.path, failure) or failure from failure
         try:
-            for rung in ladder.rungs:
-                check_chunk(part / f"{rung.rendition}.mp4", chunk, ladder.grid)
+            for name in names:
+                check_chunk(part / f"{name}.mp4", chunk, ladder.grid)
         except (VerificationFailed, BadBoxes):
             continue
         damage.write(part, reader.errors)
         keep(part, final)
+        on_progress(_whole(ladder, chunk))
         return
     if reader.frames >= len(chunk.frames):
         raise VerificationFailed(chunk.folder, "its pictures do not lie on the grid.")
     found = chunk.frames.start + reader.frames
     raise MasterTruncated(master.path, f"only {found} of {ladder.grid.frames} pictures are in it.")
+
+
+def _whole(ladder: Ladder, chunk: Chunk) -> Progress:
+    count = len(chunk.frames)
+    return Progress(count, count, 0.0, tuple((rung.rendition, count) for rung in ladder.rungs))
 
 
 def keep(part: Path, final: Path) -> None:
@@ -116,34 +153,36 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def encode_sound(master: Master, ladder: Ladder, work: Path, tools: Tools, care: Care) -> None:
+def encode_sound(ladder: Ladder, work: Path, tools: Tools, care: Care) -> None:
     """Encode the whole sound at once, if there is any; raises ToolFailed, ToolStalled, ToolCancelled."""
-    if ladder.sound is not None:
+    if ladder.tracks:
         _run(audio_command(ladder, work, tools), ProgressReader(1), care)
 
 
-def encode_slot(
-    master: Master, ladder: Ladder, slot: Slot, own: Path | None, work: Path, *, tools: Tools, care: Care
-) -> None:
-    """Make a slot's mezzanine and narration; raises ToolFailed, ToolStalled, ToolCancelled."""
+def encode_mezzanine(master: Master, ladder: Ladder, slot: Slot, work: Path, *, tools: Tools, care: Care) -> None:
+    """Make a slot's mezzanine; raises ToolFailed, ToolStalled, ToolCancelled."""
     _run(mezzanine_command(master, ladder, slot, work, tools), ProgressReader(1), care)
+
+
+def encode_narration(ladder: Ladder, slot: Slot, own: Path | None, work: Path, *, tools: Tools, care: Care) -> None:
+    """Make a slot's narration; raises ToolFailed, ToolStalled, ToolCancelled."""
     _run(narration_command(ladder, slot, own, work, tools), ProgressReader(1), care)
 
 
 def _run(command: Sequence[str], reader: ProgressReader, care: Care) -> None:
-    """Run ffmpeg; one that hangs is killed and gets one more try."""
-    care = replace(care, stall_s=care.stall_s or STALL_S)
-    try:
-        run_tool(command, on_line=reader.line, care=care, on_complaints=reader.complaints)
-    except ToolStalled:
-        run_tool(command, on_line=reader.line, care=care, on_complaints=reader.complaints)
+    run_guarded(command, care, on_line=reader.line, on_complaints=reader.complaints)
 
 
 class ProgressReader:
-    """Collects ffmpeg's key=value lines; a block ends with `progress=`."""
+    """Collects ffmpeg's key=value lines; a block ends with `progress=`. `files` are what it writes, by rendition."""
 
-    def __init__(self, of_frames: int, on_progress: Listener = lambda _: None) -> None:
-        self._of_frames, self._on_progress = of_frames, on_progress
+    def __init__(
+        self,
+        of_frames: int,
+        on_progress: Listener = lambda _: None,
+        files: tuple[tuple[str, Growth], ...] = (),
+    ) -> None:
+        self._of_frames, self._on_progress, self._files = of_frames, on_progress, files
         self.frames = self.errors = 0
         self._block: dict[str, str] = {}
 
@@ -155,9 +194,9 @@ class ProgressReader:
         self._block[key] = value.strip()
         if key == "progress":
             self.frames = int(_number(self._block.get("frame")))
-            self._on_progress(
-                Progress(min(self.frames, self._of_frames), self._of_frames, _number(self._block.get("fps")))
-            )
+            rungs = tuple((rendition, file.frames()) for rendition, file in self._files)
+            done = min(self.frames, self._of_frames)
+            self._on_progress(Progress(done, self._of_frames, _number(self._block.get("fps")), rungs))
 
 
 def _number(text: str | None) -> float:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 LOOK_S = 0.1
@@ -30,13 +31,21 @@ class Care:
     """How a program is looked after; every question is asked ten times a second, from another thread.
 
     `cancelled` ends it at once. While `held` says so its process group is stopped (SIGSTOP), and neither clock runs.
-    `timeout_s` is all the time it has; `stall_s` is how long the figures of its progress may stay as they are.
+    `timeout_s` is all the time it has; `stall_s` is how long the figures of its progress may stay as they are. Of a
+    `silent` program, which prints none, the bytes that it has read and written are those figures. `began` is told the
+    exact command, `said` the end of what the program has written to its standard error, if it has.
     """
 
     cancelled: Callable[[], bool] | None = None
     held: Callable[[], bool] | None = None
     timeout_s: float | None = None
     stall_s: float | None = None
+    silent: bool = False
+    began: Callable[[tuple[str, ...]], None] | None = None
+    said: Callable[[str], None] | None = None
+
+
+ANY = Care()
 
 
 class Guard:
@@ -47,12 +56,13 @@ class Guard:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._signs: dict[str, str] = {}
+        self._transferred = ""
         self._worked_s = self._moved_s = 0.0
         self._is_held = False
         self.cancelled = self.stalled = False
 
     def __enter__(self) -> Guard:
-        if self._care != Care():
+        if self._care != ANY:
             self._thread.start()
         return self
 
@@ -76,9 +86,20 @@ class Guard:
             if not self._is_held:
                 self._worked_s += now_s - before_s
             before_s = now_s
+            if self._care.silent:
+                self._look_at_bytes()
             if self._is_over():
                 kill(self._process)
                 return
+
+    def _look_at_bytes(self) -> None:
+        """Linux counts them (proc(5), /proc/pid/io); where nobody does, every look is taken for a sign of life."""
+        try:
+            counted = Path(f"/proc/{self._process.pid}/io").read_text("ascii")
+        except OSError:
+            counted = ""
+        if not counted or counted != self._transferred:
+            self._transferred, self._moved_s = counted, self._worked_s
 
     def _hold(self, hold: bool) -> None:
         if hold != self._is_held:

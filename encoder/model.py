@@ -187,6 +187,14 @@ class Rendition:
         last = self.segments[-1]
         return last.offset + last.size
 
+    def to_json(self) -> Json:
+        return _rendition_to(self)
+
+    @classmethod
+    def from_json(cls, said: Json) -> Rendition:
+        """Raises KeyError, TypeError or ValueError on anything but what `to_json` gave."""
+        return _rendition_from(said)
+
 
 @dataclass(frozen=True, slots=True)
 class Caption:

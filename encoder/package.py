@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,40 +22,46 @@ from encoder.boxes import (
 )
 from encoder.commands import INSERT_PRESET, decode_command, insert_x264, package_command, parameter_sets_command
 from encoder.errors import VerificationFailed
+from encoder.guard import ANY, Care
 from encoder.model import Grid, InsertFormat, Picture, Rendition, Rung, Sound
-from encoder.tools import Tools, run_tool
+from encoder.tools import Tools, run_guarded
 
 # An insert may need more than a quiet chapter does, and the declared peak must hold for both.
 PEAK_FLOOR = Fraction(3, 10)
 
 
-def package_video(encoded: Path, folder: Path, rung: Rung, grid: Grid, tools: Tools) -> Rendition:
-    """Package one rung; H.264 gets the reserved parameter sets into its init. Raises ToolFailed, BadBoxes."""
+def package_video(encoded: Path, folder: Path, rung: Rung, grid: Grid, *, tools: Tools, care: Care = ANY) -> Rendition:
+    """Package one rung; H.264 gets the reserved parameter sets into its init.
+
+    Raises ToolFailed, ToolCancelled, BadBoxes.
+    """
     target = folder / f"{rung.rendition}.mp4"
-    run_tool(package_command(encoded, "video", target, grid, tools))
+    run_guarded(package_command(encoded, "video", target, grid, tools), care)
     layout = read_layout(target)
     picture = Picture(rung.width, rung.height, grid.rate)
     if rung.codec == "av1":
         _correct_av1c(target, layout)
         return replace(_rendition(target, "video/mp4", layout, _peak_bps(layout)), picture=picture)
     peak_bps = max(_peak_bps(layout), int(rung.maxrate_bps * PEAK_FLOOR))
-    insert = _insert_format(rung, grid, peak_bps, tools)
+    insert = _insert_format(rung, grid, peak_bps, tools, care)
     _rewrite_init(target, layout, insert)
     rendition = _rendition(target, "video/mp4", read_layout(target), peak_bps)
     return replace(rendition, picture=picture, insert=insert)
 
 
-def package_audio(encoded: Path, folder: Path, sound: Sound, grid: Grid, tools: Tools) -> Rendition:
-    """Package one sound under its own name; raises ToolFailed, BadBoxes."""
+def package_audio(
+    encoded: Path, folder: Path, sound: Sound, grid: Grid, *, tools: Tools, care: Care = ANY
+) -> Rendition:
+    """Package one sound under its own name; raises ToolFailed, ToolCancelled, BadBoxes."""
     target = folder / encoded.name
-    run_tool(package_command(encoded, "audio", target, grid, tools))
+    run_guarded(package_command(encoded, "audio", target, grid, tools), care)
     layout = read_layout(target)
     return replace(_rendition(target, "audio/mp4", layout, _peak_bps(layout)), sound=sound)
 
 
-def _insert_format(rung: Rung, grid: Grid, peak_bps: int, tools: Tools) -> InsertFormat:
+def _insert_format(rung: Rung, grid: Grid, peak_bps: int, tools: Tools, care: Care) -> InsertFormat:
     x264 = insert_x264(grid.frames_per_segment, rung.level, peak_bps)
-    stream = run_tool(parameter_sets_command(rung, grid, INSERT_PRESET, x264, tools))
+    stream = run_guarded(parameter_sets_command(rung, grid, INSERT_PRESET, x264, tools), care)
     units = {unit[0] & 0x1F: unit for unit in annexb_units(stream)}
     return InsertFormat(x264, INSERT_PRESET, sps=units[7], pps=units[8], composition_offset=0)
 
@@ -105,9 +110,7 @@ def _peak_bps(layout: Layout) -> int:
     return max(-(-8 * s.size * layout.timescale // max(s.duration, whole)) for s in layout.segments)
 
 
-def verify(
-    rendition: Rendition, folder: Path, grid: Grid, tools: Tools, cancelled: Callable[[], bool] | None = None
-) -> None:
+def verify(rendition: Rendition, folder: Path, grid: Grid, tools: Tools, care: Care = ANY) -> None:
     """Decode a packaged file to its end and compare it with the grid.
 
     Raises VerificationFailed, ToolFailed, ToolCancelled.
@@ -118,7 +121,7 @@ def verify(
     if rendition.picture:
         _verify_grid(rendition, file, grid)
     progress: list[str] = []
-    run_tool(decode_command(file, tools), on_line=progress.append, cancelled=cancelled)
+    run_guarded(decode_command(file, tools), care, on_line=progress.append)
     if rendition.picture:
         frames = next((line[6:] for line in reversed(progress) if line.startswith("frame=")), "0")
         if int(frames) != grid.frames:

@@ -41,20 +41,31 @@ class Trial:
     bytes: int
 
 
-def chosen(master: Master, ladder: Ladder, tools: Tools, cancelled: Callable[[], bool] | None = None) -> Ladder:
+def chosen(
+    master: Master,
+    ladder: Ladder,
+    tools: Tools,
+    cancelled: Callable[[], bool] | None = None,
+    known: dict[str, int] | None = None,
+) -> Ladder:
     """Return the ladder with each rung's CRF for this film, without the rungs that bring nothing.
 
-    Raises ToolFailed, ToolCancelled.
+    `known` is what was measured of the same film before: the CRFs of its rungs by name. Raises ToolFailed,
+    ToolCancelled.
     """
     if ladder.grid.duration_s < SHORTEST_S:
         return ladder
     h264 = tuple(rung for rung in ladder.rungs if rung.codec == "h264")
-    with tempfile.TemporaryDirectory(prefix="samples-") as folder:
-        trials = _tried(master, replace(ladder, rungs=h264), Path(folder), tools, Care(cancelled=cancelled))
-    crfs = decide([rung.name for rung in h264], trials)
+    crfs = known or _measured(master, replace(ladder, rungs=h264), tools, cancelled)
     kept = tuple(replace(rung, crf=crfs[rung.name]) for rung in h264 if rung.name in crfs)
     av1 = tuple(as_av1(rung) for rung in kept) if len(ladder.rungs) > len(h264) else ()
     return replace(ladder, rungs=kept + av1)
+
+
+def _measured(master: Master, ladder: Ladder, tools: Tools, cancelled: Callable[[], bool] | None) -> dict[str, int]:
+    with tempfile.TemporaryDirectory(prefix="samples-") as folder:
+        trials = _tried(master, ladder, Path(folder), tools, Care(cancelled=cancelled))
+    return decide([rung.name for rung in ladder.rungs], trials)
 
 
 def samples_of(grid: Grid) -> tuple[range, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from math import log10
 from pathlib import Path
 
 from encoder.commands import loudness_command
 from encoder.errors import BadSidecar, EncoderError
+from encoder.guard import ANY, Care
 from encoder.languages import UNKNOWN
 from encoder.model import Master, Track
 from encoder.probe import probe_tracks
@@ -34,16 +34,16 @@ def tracks_of(master: Master, sidecar: Sidecar, tools: Tools) -> tuple[Track, ..
     return tuple(tracks.values())
 
 
-def levelled(tracks: tuple[Track, ...], tools: Tools, cancelled: Callable[[], bool] | None = None) -> tuple[Track, ...]:
+def levelled(tracks: tuple[Track, ...], tools: Tools, care: Care = ANY) -> tuple[Track, ...]:
     """Return the tracks with the gain that brings each to EBU R128, measured over its whole length.
 
     One gain for all of a track, so that its quiet and loud places stay so; less of it where peaks would be cut off.
     Silence stays silence. Raises ToolFailed, ToolCancelled.
     """
-    return tuple(replace(track, gain_db=_gain_db(track, tools, cancelled)) for track in tracks)
+    return tuple(replace(track, gain_db=_gain_db(track, tools, care)) for track in tracks)
 
 
-def _gain_db(track: Track, tools: Tools, cancelled: Callable[[], bool] | None) -> float:
+def _gain_db(track: Track, tools: Tools, care: Care) -> float:
     found: dict[str, float] = {}
 
     def hear(line: str) -> None:
@@ -51,7 +51,7 @@ def _gain_db(track: Track, tools: Tools, cancelled: Callable[[], bool] | None) -
         if key in (LOUDNESS, PEAK):
             found[key] = float(value)
 
-    run_tool(loudness_command(track, tools), on_line=hear, cancelled=cancelled)
+    run_tool(loudness_command(track, tools), on_line=hear, care=replace(care, silent=True))
     loudness = found.get(LOUDNESS, SILENCE_LUFS)
     if not loudness > SILENCE_LUFS:
         return 0.0

@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from encoder import damage, encoding, package, publish, quality
+from encoder import damage, encoding, package, publish, quality, stock
 from encoder.captions import captions_of, to_webvtt
 from encoder.chapter import chapter_id, check_alone
 from encoder.chunk import CHUNK_S, Chunk, chunks_of, join
 from encoder.commands import audio_file
-from encoder.encoding import Listener, Progress
+from encoder.encoding import Listener, Tally
 from encoder.errors import (
     BadSidecar,
     MasterMissing,
     SameChapterTwice,
-    ToolCancelled,
     VerificationFailed,
 )
-from encoder.guard import Care
+from encoder.guard import ANY, Care
 from encoder.ladder import PLAIN, ladder_for
-from encoder.model import Caption, Choices, Ladder, Master, Presentation, Slot
+from encoder.model import Caption, Choices, Ladder, Master, Presentation, Rendition, Rung, Slot, Track
 from encoder.probe import probe
 from encoder.sidecar import Sidecar, read_sidecar, sidecar_path
 from encoder.soundtracks import levelled, tracks_of
+from encoder.stock import Kept, Receipt, Sources, Stock
 from encoder.tools import Tools
 
-# Part of every version's name: change it when the same master would give other files.
-RECIPE = "4"
-WORK = "work"
-BLOCK_BYTES = 4 * 1024 * 1024
-ANY = Care()
+WORK, KEPT = "work", "kept"
+EMPTY = Stock()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that is decided before the first frame is encoded.
 
-    `previous` is the version that the new one comes instead of, None for no version; False replaces any.
+    `previous` is the version that the new one comes instead of, None for no version; False replaces any. `keys` say of
+    every file what it is made from, and `qualities_key` what the ladder was measured from.
     """
 
     chapter: str
@@ -54,6 +51,9 @@ class Plan:
     chunks: tuple[Chunk, ...]
     captions: tuple[tuple[Caption, Path], ...] = ()
     previous: str | Literal[False] | None = False
+    loudness: bool = False
+    keys: Mapping[str, str] = field(default_factory=dict)
+    qualities_key: str = ""
 
     def folder(self, media: Path) -> Path:
         """Return the folder that is filled; it becomes the version's own by publication."""
@@ -63,6 +63,22 @@ class Plan:
         """Return the folder inside it of what is not packaged yet."""
         return self.folder(media) / WORK
 
+    def kept(self, media: Path) -> Kept:
+        """Return what earlier versions had of this one; nothing before `reuse` has looked."""
+        return Kept.load(self.work(media) / KEPT)
+
+    def missing(self, media: Path) -> Plan:
+        """Return the plan of what is still to be encoded, once `reuse` has looked."""
+        names = self.kept(media).names
+        rungs = tuple(rung for rung in self.ladder.rungs if _file(rung) not in names)
+        tracks = tuple(track for track in self.ladder.tracks if audio_file(track) not in names)
+        slots = tuple(pair for pair in self.slots if not {pair[0].mezzanine, pair[0].narration} <= names)
+        return replace(self, ladder=replace(self.ladder, rungs=rungs, tracks=tracks), slots=slots)
+
+
+def _file(rung: Rung) -> str:
+    return f"{rung.rendition}.mp4"
+
 
 def plan(
     path: Path,
@@ -70,8 +86,12 @@ def plan(
     cancelled: Callable[[], bool] | None = None,
     chunk_s: Fraction = CHUNK_S,
     choices: Choices = PLAIN,
+    *,
+    in_stock: Stock = EMPTY,
 ) -> Plan:
     """Probe a master and what lies beside it, and decide; reads the whole file for its version's name.
+
+    What was measured before of the same film is taken from what is `in_stock`.
 
     Raises BadChapterName, ReservedChapterName, SameChapterTwice, BadSidecar, ToolCancelled and what `probe` raises.
     """
@@ -88,36 +108,45 @@ def plan(
         if narration is None and ladder.sound is None:
             raise BadSidecar(sidecar_path(path), f"slot {slot.id!r} has no speech: the master is silent.")
     captions = captions_of(path)
-    texts = tuple(file for _, file in captions)
-    version, chunks = _version(path, sidecar, choices, texts, cancelled), chunks_of(ladder.grid, chunk_s)
-    if choices.loudness:
-        ladder = replace(ladder, tracks=levelled(ladder.tracks, tools, cancelled))
+    sources = _sources(path, sidecar, captions, cancelled)
+    version = stock.key(choices, sidecar.title, sources.content)[:12]
+    qualities_key = stock.qualities_key(master, ladder, sources)
     if choices.ladder == "title":
-        ladder = quality.chosen(master, ladder, tools, cancelled)
-    return Plan(chapter, version, sidecar.title, master, ladder, slots, chunks, captions)
+        ladder = quality.chosen(master, ladder, tools, cancelled, in_stock.qualities.get(qualities_key))
+    keys = _keys(master, ladder, slots, captions, sources=sources, choices=choices)
+    return Plan(
+        *(chapter, version, sidecar.title, master, ladder, slots, chunks_of(ladder.grid, chunk_s), captions),
+        loudness=choices.loudness,
+        keys=keys,
+        qualities_key=qualities_key,
+    )
 
 
-def _version(
-    path: Path, sidecar: Sidecar, choices: Choices, texts: tuple[Path, ...], cancelled: Callable[[], bool] | None
-) -> str:
-    """Name a version by its content and by what is wanted of it, so that the same content is the same version."""
-    masks = [path.with_name(slot.mask) for slot in sidecar.slots if slot.mask]
-    beside = [sidecar_path(path), *(file for _, file in (*sidecar.narrations, *sidecar.sounds)), *masks, *texts]
-    whole = hashlib.sha256(f"{RECIPE} {choices}".encode())
-    for file in (path, *beside):
-        if file.is_file():
-            whole.update(_digest(file, cancelled))
-    return whole.hexdigest()[:12]
+def _sources(
+    path: Path, sidecar: Sidecar, captions: tuple[tuple[Caption, Path], ...], cancelled: Callable[[], bool] | None
+) -> Sources:
+    """Read everything that the chapter is made from: the same content is the same version."""
+    masks = (path.with_name(slot.mask) for slot in sidecar.slots if slot.mask)
+    speech = (file for _, file in (*sidecar.narrations, *sidecar.sounds))
+    texts = (file for _, file in captions)
+    return Sources.read(path, (sidecar_path(path), *speech, *masks, *texts), cancelled)
 
 
-def _digest(file: Path, cancelled: Callable[[], bool] | None) -> bytes:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(BLOCK_BYTES):
-            if cancelled and cancelled():
-                raise ToolCancelled
-            digest.update(block)
-    return digest.digest()
+def _keys(
+    master: Master,
+    ladder: Ladder,
+    slots: tuple[tuple[Slot, Path | None], ...],
+    captions: tuple[tuple[Caption, Path], ...],
+    *,
+    sources: Sources,
+    choices: Choices,
+) -> dict[str, str]:
+    return {
+        **stock.picture_keys(master, ladder, sources),
+        **stock.sound_keys(ladder.tracks, ladder, sources, loudness=choices.loudness),
+        **stock.slot_keys(master, ladder, slots, sources),
+        **stock.caption_keys(captions, sources),
+    }
 
 
 def is_published(plan: Plan, media: Path) -> bool:
@@ -130,10 +159,16 @@ def is_finished(plan: Plan, media: Path) -> bool:
     return (media / plan.chapter / plan.version).is_dir()
 
 
+def reuse(plan: Plan, media: Path, in_stock: Stock) -> None:
+    """Link everything of this version that lies in another one, of whatever chapter, into its work folder."""
+    stock.take(in_stock, plan.keys, plan.work(media) / KEPT)
+
+
 def encode(plan: Plan, media: Path, tools: Tools, on_progress: Listener = lambda _: None, care: Care = ANY) -> None:
     """Encode all of a chapter, one thing after the other; raises what the three parts raise."""
+    tally = Tally(plan.ladder.grid.frames, on_progress)
     for chunk in plan.chunks:
-        encode_chunk(plan, chunk, media, tools, on_progress=on_progress, care=care)
+        encode_chunk(plan, chunk, media, tools, on_progress=tally.of(chunk), care=care)
     encode_sound(plan, media, tools, care)
     encode_slots(plan, media, tools, care)
 
@@ -142,51 +177,74 @@ def encode_chunk(
     plan: Plan, chunk: Chunk, media: Path, tools: Tools, *, on_progress: Listener = lambda _: None, care: Care = ANY
 ) -> None:
     """Encode one chunk's picture, unless an earlier run has; raises MasterTruncated, ToolFailed, ToolCancelled."""
-    done, of_frames = chunk.frames.start, plan.ladder.grid.frames
-
-    def tell(part: Progress) -> None:
-        on_progress(replace(part, frames=done + part.frames, of_frames=of_frames))
-
-    encoding.encode_chunk(plan.master, plan.ladder, chunk, plan.work(media), tools, on_progress=tell, care=care)
+    ladder = plan.missing(media).ladder
+    if ladder.rungs:
+        encoding.encode_chunk(plan.master, ladder, chunk, plan.work(media), tools, on_progress=on_progress, care=care)
 
 
 def encode_sound(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> None:
     """Encode the sound of the whole chapter; raises ToolFailed, ToolCancelled."""
-    encoding.encode_sound(plan.master, plan.ladder, plan.work(media), tools, care)
+    ladder = plan.missing(media).ladder
+    if plan.loudness:
+        ladder = replace(ladder, tracks=levelled(ladder.tracks, tools, care))
+    encoding.encode_sound(ladder, plan.work(media), tools, care)
 
 
 def encode_slots(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> None:
     """Make mezzanine and narration of every slot; raises ToolFailed, ToolCancelled."""
+    work, names = plan.work(media), plan.kept(media).names
     for slot, own in plan.slots:
-        encoding.encode_slot(plan.master, plan.ladder, slot, own, plan.work(media), tools=tools, care=care)
+        if slot.mezzanine not in names:
+            encoding.encode_mezzanine(plan.master, plan.ladder, slot, work, tools=tools, care=care)
+        if slot.narration not in names:
+            encoding.encode_narration(plan.ladder, slot, own, work, tools=tools, care=care)
 
 
-def assemble(plan: Plan, media: Path, tools: Tools) -> Presentation:
-    """Package what was encoded and write `presentation.json`; raises ToolFailed, BadBoxes."""
-    folder, grid, work = plan.folder(media), plan.ladder.grid, plan.work(media)
-    for rung in plan.ladder.rungs:
-        name = f"{rung.rendition}.mp4"
-        join([(chunk, work / chunk.folder / name) for chunk in plan.chunks], work / name, grid)
-    renditions = [
-        package.package_video(work / f"{rung.rendition}.mp4", folder, rung, grid, tools) for rung in plan.ladder.rungs
-    ]
-    renditions += [
-        package.package_audio(work / audio_file(track), folder, track.sound, grid, tools)
+def assemble(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> Presentation:
+    """Package what was encoded and write `presentation.json`; raises ToolFailed, ToolCancelled, BadBoxes."""
+    folder, work, kept = plan.folder(media), plan.work(media), plan.kept(media)
+    for name in kept.names:
+        stock.link(kept.folder / name, folder / name)
+    videos = [kept.rendition(_file(rung)) or _seen(plan, rung, media, tools, care) for rung in plan.ladder.rungs]
+    audios = [
+        kept.rendition(audio_file(track))
+        or package.package_audio(
+            work / audio_file(track), folder, track.sound, plan.ladder.grid, tools=tools, care=care
+        )
         for track in plan.ladder.tracks
     ]
-    for slot, _ in plan.slots:
+    slots = tuple(slot for slot, _ in plan.slots)
+    for slot in slots:
         _keep(work / slot.mezzanine, folder / slot.mezzanine)
         _keep(work / slot.narration, folder / slot.narration)
-        if slot.mask:
+        if slot.mask and slot.mask not in kept.names:
             shutil.copyfile(plan.master.path.with_name(slot.mask), folder / slot.mask)
-    slots = tuple(slot for slot, _ in plan.slots)
-    captions = tuple(caption for caption, _ in plan.captions)
     for caption, file in plan.captions:
-        (folder / caption.file).write_text(to_webvtt(file), "utf-8")
-    notes = (*plan.master.notes, *damage.notes(work / chunk.folder for chunk in plan.chunks))
-    presentation = Presentation(plan.chapter, plan.version, plan.title, grid, tuple(renditions), slots, notes, captions)
+        if caption.file not in kept.names:
+            (folder / caption.file).write_text(to_webvtt(file), "utf-8")
+    errors = max(damage.counted([kept.folder]), damage.counted(work / chunk.folder for chunk in plan.chunks))
+    presentation = Presentation(
+        *(plan.chapter, plan.version, plan.title, plan.ladder.grid),
+        renditions=(*videos, *audios),
+        slots=slots,
+        notes=(*plan.master.notes, *damage.notes(errors)),
+        captions=tuple(caption for caption, _ in plan.captions),
+    )
     (folder / "presentation.json").write_text(presentation.to_json(), "utf-8")
+    qualities = {rung.name: rung.crf for rung in plan.ladder.rungs if rung.codec == "h264" and rung.crf is not None}
+    Receipt(dict(plan.keys), plan.qualities_key, qualities, errors).write(folder)
     return presentation
+
+
+def _heard(plan: Plan, track: Track, media: Path, tools: Tools, care: Care) -> Rendition:
+    encoded, grid = plan.work(media) / audio_file(track), plan.ladder.grid
+    return package.package_audio(encoded, plan.folder(media), track.sound, grid, tools=tools, care=care)
+
+
+def _seen(plan: Plan, rung: Rung, media: Path, tools: Tools, care: Care) -> Rendition:
+    work, name, grid = plan.work(media), _file(rung), plan.ladder.grid
+    join([(chunk, work / chunk.folder / name) for chunk in plan.chunks], work / name, grid)
+    return package.package_video(work / name, plan.folder(media), rung, grid, tools=tools, care=care)
 
 
 def _keep(source: Path, target: Path) -> None:
@@ -194,15 +252,18 @@ def _keep(source: Path, target: Path) -> None:
         source.rename(target)
 
 
-def verify(plan: Plan, media: Path, tools: Tools, cancelled: Callable[[], bool] | None = None) -> None:
-    """Check everything that will be served, and what inserts are made from.
+def verify(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> None:
+    """Check everything that is new and will be served, and what inserts are made from.
 
     Raises VerificationFailed, ToolFailed, ToolCancelled.
     """
-    folder = plan.folder(media)
+    folder, kept = plan.folder(media), plan.kept(media).names
     presentation = Presentation.load(folder)
     for rendition in presentation.renditions:
-        package.verify(rendition, folder, presentation.grid, tools, cancelled)
+        if rendition.file not in kept:
+            package.verify(rendition, folder, presentation.grid, tools, care)
+        elif (folder / rendition.file).stat().st_size != rendition.size:
+            raise VerificationFailed(rendition.file, "it is not as long as it was when it was made.")
     for slot in presentation.slots:
         for name in (slot.mezzanine, slot.narration):
             if not (folder / name).is_file():

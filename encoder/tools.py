@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from encoder.errors import ToolCancelled, ToolFailed, ToolMissing, ToolStalled
 from encoder.guard import Care, Guard, kill
 
 STDERR_KEPT = 32 * 1024
+STALL_S = 60.0
 
 
 def cache_folder() -> Path:
@@ -86,6 +87,8 @@ def run_tool(
     ToolCancelled.
     """
     care = care or Care(cancelled=cancelled, timeout_s=timeout_s)
+    if care.began:
+        care.began(tuple(str(word) for word in command))
     with open_tool(command) as child, Guard(child.process, care) as guard:
         if on_line is None:
             output = child.stdout.read()
@@ -103,9 +106,27 @@ def run_tool(
             if guard.stalled and care.stall_s is not None:
                 raise ToolStalled(failure.command, care.stall_s, failure.stderr_tail) from None
             raise
+        complaints = child.complaints() if on_complaints or care.said else ""
         if on_complaints:
-            on_complaints(child.complaints())
+            on_complaints(complaints)
+        if care.said and complaints:
+            care.said(complaints)
     return output
+
+
+def run_guarded(
+    command: Sequence[str],
+    care: Care,
+    *,
+    on_line: Callable[[str], None] | None = None,
+    on_complaints: Callable[[str], None] | None = None,
+) -> bytes:
+    """Run a program that must get on: one that hangs is killed and gets one more try. Raises what `run_tool` does."""
+    care = replace(care, stall_s=care.stall_s or STALL_S, silent=on_line is None)
+    try:
+        return run_tool(command, on_line=on_line, care=care, on_complaints=on_complaints)
+    except ToolStalled:
+        return run_tool(command, on_line=on_line, care=care, on_complaints=on_complaints)
 
 
 class Child:

@@ -7,6 +7,7 @@ from mediaserver.progress import Progress
 
 _DOING = {
     "plan": "is looked at",
+    "reuse": "is compared with earlier versions",
     "encode": "is encoded",
     "sound": "its sound is encoded",
     "slots": "its slots are prepared",

@@ -50,8 +50,10 @@ class Room:
     def _needed(self, plan: Plan) -> int:
         if is_finished(plan, self._media):
             return 0
-        whole = estimate_bytes(plan.ladder, tuple(slot for slot, _ in plan.slots))
-        return self._floor + max(0, whole - used_bytes(plan.folder(self._media)))
+        missing, kept = plan.missing(self._media), plan.kept(self._media)
+        whole = estimate_bytes(missing.ladder, tuple(slot for slot, _ in missing.slots))
+        there = used_bytes(plan.folder(self._media)) - used_bytes(kept.folder)
+        return self._floor + max(0, whole - there)
 
     def _tell(self, paused: bool, needed: int) -> None:
         with self._telling:

@@ -27,7 +27,7 @@ from encoder.watch import settled_masters
 from mediaserver.errors import JobUnknown
 from mediaserver.heartbeat import Heartbeat
 from mediaserver.jobbook import ACTIVE, APPLICATION, NAMED, VERSION, WATCHED, WORKFLOW, Job, JobBook, Order, latest, now
-from mediaserver.jobwork import Work, content_of
+from mediaserver.jobwork import Work, choices_of, content_of
 from mediaserver.runnerlock import RunnerLock
 from mediaserver.settings import Settings
 from mediaserver.turn import Turn
@@ -94,7 +94,8 @@ class Jobs:
         master = master.absolute()
         if not master.is_file():
             raise MasterMissing(master)
-        job_id, queue, book = content_of(master, self._media), NAMED if named else WATCHED, self._opened_book()
+        job_id = content_of(master, self._media, choices_of(self._settings))
+        queue, book = NAMED if named else WATCHED, self._opened_book()
         jobs = [job for job in book.jobs() if job.path == str(master)]
         known = next((job for job in jobs if job.id == job_id), None)
         if known is None:
@@ -293,7 +294,9 @@ class Jobs:
             with self._planning.taken(order.submitted, work.check):
                 plan = work.stage("plan", work.plan)
             if plan is not None:
-                self._finish(work, plan, order.submitted)
+                with work.tidy(plan):
+                    work.reuse(plan)
+                    self._finish(work, plan, order.submitted)
         finally:
             if self._active.get(id) is cancelled:
                 del self._active[id]

@@ -8,8 +8,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +25,7 @@ from encoder.errors import CurrentMoved, EncoderError, MasterChanged, ToolCancel
 from encoder.guard import Care
 from encoder.model import Choices
 from encoder.stages import Plan
+from encoder.stock import RECIPE, Stock
 from encoder.tools import find_tools
 from encoder.watch import check_settled, stamp_of
 from lipsync.errors import LipsyncError
@@ -35,6 +36,8 @@ from mediaserver.precedence import viewers_lock
 from mediaserver.settings import Settings
 
 LOOK_S = 0.5
+AFTER_ENCODE = ("sound", "slots", "assemble", "bake", "verify", "publish")
+STAGES = ("plan", "reuse", "encode", *AFTER_ENCODE)
 STDERR_NOTED = 8 * 1024
 T = TypeVar("T")
 _log = logging.getLogger("dbos.jobs")
@@ -89,18 +92,27 @@ class Work:
     def _held(self) -> bool:
         return self.room.is_low() or self._viewers.is_taken()
 
-    def finish(self, plan: Plan) -> None:
-        """Run all stages after the plan; what a failed or cancelled job has written is deleted."""
+    @contextmanager
+    def tidy(self, plan: Plan) -> Iterator[None]:
+        """What a failed or cancelled job has written is deleted on leaving."""
         try:
-            for chunk in plan.chunks:
-                self.stage("encode", lambda chunk=chunk: self._encode_chunk(plan, chunk), chunk.folder)  # type: ignore[misc]
-            for name in ("sound", "slots", "assemble", "bake", "verify", "publish"):
-                do: Callable[[Plan], None] = getattr(self, f"_{name}")
-                self.stage(name, lambda do=do: do(plan))  # type: ignore[misc]
+            yield
         except (JobFailed, Interrupted):
             if not self._stopping():
                 self._sweep(plan)
             raise
+
+    def reuse(self, plan: Plan) -> None:
+        """Take what earlier versions have; it is looked for before there is room, since it takes none."""
+        self.stage("reuse", lambda: self._reuse(plan))
+
+    def finish(self, plan: Plan) -> None:
+        """Run all stages after that."""
+        for chunk in plan.chunks:
+            self.stage("encode", lambda chunk=chunk: self._encode_chunk(plan, chunk), chunk.folder)  # type: ignore[misc]
+        for name in AFTER_ENCODE:
+            do: Callable[[Plan], None] = getattr(self, f"_{name}")
+            self.stage(name, lambda do=do: do(plan))  # type: ignore[misc]
 
     def _sweep(self, plan: Plan) -> None:
         shutil.rmtree(plan.folder(self._media), ignore_errors=True)
@@ -132,14 +144,17 @@ class Work:
         if self._order.settle_s:
             check_settled(self._path, self._order.settle_s)
         chunk_s = Fraction(str(self._settings.chunk_s))
-        settings = self._settings
-        choices = Choices("film" if settings.ladder == "film" else "title", settings.av1, settings.loudness)
-        plan = stages.plan(self._path, find_tools(), self.stopped, chunk_s, choices)
+        known, choices = Stock.of(self._media), choices_of(self._settings)
+        plan = stages.plan(self._path, find_tools(), self.stopped, chunk_s, choices, in_stock=known)
         self._note(chapter=plan.chapter, version=plan.version, notes=list(plan.master.notes))
         if stages.is_published(plan, self._media):
             self._note(percent=100)
             return None
         return replace(plan, previous=publish.current_version(self._media / plan.chapter))
+
+    def _reuse(self, plan: Plan) -> None:
+        if not stages.is_finished(plan, self._media):
+            stages.reuse(plan, self._media, Stock.of(self._media))
 
     def _encode_chunk(self, plan: Plan, chunk: Chunk) -> None:
         self._encode(plan, lambda: self._encode_frames(plan, chunk))
@@ -171,7 +186,7 @@ class Work:
             return
 
     def _check_unchanged(self) -> None:
-        if content_of(self._path, self._media) != self._id:
+        if content_of(self._path, self._media, choices_of(self._settings)) != self._id:
             raise MasterChanged(self._path)
 
     def _tell(self, progress: Progress) -> None:
@@ -180,7 +195,7 @@ class Work:
 
     def _assemble(self, plan: Plan) -> None:
         if not stages.is_finished(plan, self._media):
-            made = stages.assemble(plan, self._media, find_tools())
+            made = stages.assemble(plan, self._media, find_tools(), self._care)
             self._note(notes=list(made.notes))
 
     def _bake(self, plan: Plan) -> None:
@@ -190,14 +205,15 @@ class Work:
         from lipsync.narration import bake  # noqa: PLC0415 - a process that only lists jobs needs no speech analysis
 
         folder, grid = plan.folder(self._media), plan.ladder.grid
-        for slot, _ in plan.slots:
+        kept = plan.kept(self._media).names
+        for slot in (slot for slot, _ in plan.slots if slot.track not in kept):
             window = grid.frames_within(slot.start_s, slot.duration_s)
             early = slot.start_s * grid.rate - window.start
             bake(folder / slot.narration, grid.rate, len(window), early).save(folder / slot.track)
 
     def _verify(self, plan: Plan) -> None:
         if not stages.is_finished(plan, self._media):
-            stages.verify(plan, self._media, find_tools(), self.stopped)
+            stages.verify(plan, self._media, find_tools(), self._care)
 
     def _publish(self, plan: Plan) -> None:
         pinned = pinned_versions(self._settings.state, plan.chapter)
@@ -213,9 +229,14 @@ class Work:
                 return
 
 
-def content_of(master: Path, media: Path) -> str:
-    """Name what lies in the folder now, without reading it: the same name is the same work."""
-    seen = (os.fsencode(master), os.fsencode(media), stages.RECIPE, stamp_of(master))
+def choices_of(settings: Settings) -> Choices:
+    """Return the settings that decide what a chapter is like."""
+    return Choices("film" if settings.ladder == "film" else "title", settings.av1, settings.loudness)
+
+
+def content_of(master: Path, media: Path, choices: Choices) -> str:
+    """Name what lies in the folder now and what is wanted of it, without reading it: the same name is the same work."""
+    seen = (os.fsencode(master), os.fsencode(media), RECIPE, choices, stamp_of(master))
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
 
 

@@ -40,6 +40,7 @@ def test_a_chapter_is_what_the_sidecar_says(published: Published):
 def test_a_version_holds_what_is_served_and_what_inserts_are_made_from_and_nothing_else(published: Published):
     assert sorted(file.name for file in published.folder.iterdir()) == [
         "audio_en.mp4",
+        "made_from.json",
         "presentation.json",
         "slot_you.mezzanine.mp4",
         "slot_you.narration.wav",

@@ -612,7 +612,7 @@ def test_after_a_kill_only_the_stage_under_way_runs_again(
     with room.running(watching=False) as jobs:
         (job,) = jobs.wait([jobs.submit(master, named=True)])
     assert job.state == "published"
-    whole = ("plan", *STAGES)
+    whole = ("plan", "reuse", *STAGES)
     assert tuple(ran) == whole[whole.index("publish" if moment == "rename" else moment) :]
     assert structure(room.presentation("part2")) == structure(undisturbed)
     assert slot_files(room) == SLOT_FILES
