@@ -9,6 +9,7 @@ import numpy as np
 
 from lipsync.face import Face
 from lipsync.movement import JAW_DROP, Floats, Lips, MouthFrame, fall
+from lipsync.ownteeth import OwnTeeth
 
 UPPER_WIDTHS = (0.128, 0.098, 0.1, 0.082, 0.066, 0.06)
 UPPER_EDGES = (0.0, -0.010, -0.003, -0.014, -0.022, -0.03)
@@ -24,6 +25,10 @@ Row = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 UPPER_EDGE = 0.034
 """Free edge of the upper incisors below the line of the closed lips."""
 OVERBITE = 0.022
+WARM = np.array([1.2, 1.18, 1.0], np.float32)
+"""The deeper the shade, the more of its light has come by way of lips and gums."""
+OWN_SHADE = 0.8
+"""How light the teeth stand in a photo that shows them, on the scale of `_shade`."""
 SUPERSAMPLING = 3
 TOOTH = np.array([166, 194, 210], np.float32)
 GUM = np.array([92, 88, 152], np.float32)
@@ -33,12 +38,16 @@ CAVITY = np.array([22, 15, 34], np.float32)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Interior:
-    """Pictures of one face's box (h, w): colour (h, w, 3) premultiplied by its cover (h, w, 1), both 0..1 * 255."""
+    """Pictures of one face's box (h, w): colour (h, w, 3) premultiplied by its cover (h, w, 1), both 0..1 * 255.
+
+    `own` are the upper teeth that the photo shows, with the light that falls on them there.
+    """
 
     back: Floats
     tongue: Floats
     lower: Floats
     upper: Floats
+    own: Floats | None
     jaw: Floats
     unit: float
 
@@ -51,6 +60,9 @@ class Interior:
         x, y = places[..., 0], places[..., 1] - np.float32(lips.rest[len(lips.rest) // 2])
         size = float(np.clip(lips.half_width / 0.42, 0.85, 1.2))
         light = _light(face)
+        teeth = OwnTeeth.of(face, frame, lips, pixels)
+        tooth = teeth.colour / np.float32(OWN_SHADE) if teeth else TOOTH * light
+        edge = max(0.02, teeth.edge - float(lips.rest[len(lips.rest) // 2])) if teeth else UPPER_EDGE
 
         def small(layer: Floats) -> Floats:
             return np.asarray(cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA), np.float32)
@@ -58,8 +70,9 @@ class Interior:
         return cls(
             back=small(_cavity(x, y, light)),
             tongue=small(_tongue(x, y, light)),
-            lower=small(_lower_teeth(x / size, y, light)),
-            upper=small(_upper_teeth(x / size, y, light)),
+            lower=small(_lower_teeth(x / size, y - edge, light, tooth)),
+            upper=small(_upper_teeth(x / size, y - edge, light, tooth)),
+            own=teeth.layer if teeth else None,
             jaw=frame.vectors(np.array([[0.0, JAW_DROP]], np.float32))[0],
             unit=frame.unit,
         )
@@ -71,7 +84,12 @@ class Interior:
             part = self._sunk(layer, share * open_, rows, columns)
             picture *= 1 - part[..., 3:] / 255
             picture += part[..., :3]
-        return picture * self._shade(opening, picture.shape[:2])[..., None]
+        shade = self._shade(opening, picture.shape[:2])[..., None] ** WARM
+        picture *= shade
+        if self.own is not None:
+            own = self.own[rows, columns]
+            picture += own[..., :3] * np.minimum(1, shade / OWN_SHADE) - own[..., 3:] / 255 * picture
+        return picture
 
     def _sunk(self, layer: Floats, share: float, rows: slice, columns: slice) -> Floats:
         if share <= 0:
@@ -122,18 +140,18 @@ def _tongue(x: Floats, y: Floats, light: Floats) -> Floats:
     return _covered(TONGUE * light * shade[..., None], cover)
 
 
-def _upper_teeth(x: Floats, y: Floats, light: Floats) -> Floats:
-    return _teeth(x, y - UPPER_EDGE, light, (UPPER_WIDTHS, UPPER_EDGES, UPPER_HEIGHTS))
+def _upper_teeth(x: Floats, y: Floats, light: Floats, tooth: Floats) -> Floats:
+    """`y` counts from the free edge of the upper incisors."""
+    return _teeth(x, y, light, tooth, (UPPER_WIDTHS, UPPER_EDGES, UPPER_HEIGHTS))
 
 
-def _lower_teeth(x: Floats, y: Floats, light: Floats) -> Floats:
-    rising = -(y - (UPPER_EDGE - OVERBITE))
-    teeth = _teeth(x, rising, light, (LOWER_WIDTHS, tuple(-e for e in LOWER_EDGES), LOWER_HEIGHTS))
+def _lower_teeth(x: Floats, y: Floats, light: Floats, tooth: Floats) -> Floats:
+    teeth = _teeth(x, -(y + OVERBITE), light, tooth, (LOWER_WIDTHS, tuple(-e for e in LOWER_EDGES), LOWER_HEIGHTS))
     teeth[..., :3] *= 0.78
     return teeth
 
 
-def _teeth(x: Floats, y: Floats, light: Floats, row: Row) -> Floats:
+def _teeth(x: Floats, y: Floats, light: Floats, tooth: Floats, row: Row) -> Floats:
     """Paint a row whose free edges point to +y; gums above it."""
     widths, edges, heights = row
     side = abs(x)
@@ -151,6 +169,6 @@ def _teeth(x: Floats, y: Floats, light: Floats, row: Row) -> Floats:
     round_ = 1 - 0.22 * outward**4 - 0.05 * outward
     upright = 0.90 + 0.12 * fall(edge - y, 0.03, height) - 0.08 * fall(edge - y, 0.0, 0.03)
     far = 0.12 + 0.88 * fall(side, 0.06, 0.43)
-    tooth = TOOTH * light * (round_ * upright * (1 - 0.38 * gap))[..., None]
-    colour = (tooth * (1 - gum[..., None]) + GUM * light * gum[..., None]) * far[..., None]
+    lit = tooth * (round_ * upright * (1 - 0.38 * gap))[..., None]
+    colour = (lit * (1 - gum[..., None]) + GUM * light * gum[..., None]) * far[..., None]
     return _covered(colour, body * fall(side, float(borders[-1]) - 0.04, float(borders[-1])))

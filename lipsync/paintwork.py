@@ -48,15 +48,14 @@ class Paintwork:
         """Be told which states will be asked for, in their order: they are painted together."""
         self._awaited = deque(dict.fromkeys(states))
 
-    def lay(self, part: Pixels, state: State, drawn: Floats, strength: float) -> None:
-        """Paint over `part`, the pixels (h, w, 3) of this part of the picture with the mouth drawn in `state`.
+    def lay(self, part: Pixels, state: State, share: Floats) -> None:
+        """Paint over `part`, the pixels (h, w, 3) of the box with the mouth drawn in `state`.
 
-        Everything coarser than FINE_PX becomes the network's. `drawn` (h, w), 0..1, says where the mouth is open; on
-        lips and skin the network counts with `strength` 0..1.
+        Everything coarser than FINE_PX becomes the network's, as far as it covers and `share` (h, w), 0..1, says.
         """
-        planes = cv2.warpAffine(self._planes(state), self._matrix, (self.box.w, self.box.h), flags=cv2.INTER_CUBIC)
-        cover = planes[..., 3].astype(np.float32) / np.float32(255)
-        cover *= drawn + strength * (1 - drawn)
+        size = (self.box.w, self.box.h)
+        planes = cv2.warpAffine(self._planes(state), self._matrix, size, flags=cv2.INTER_CUBIC)
+        cover = planes[..., 3].astype(np.float32) * share / np.float32(255)
         shown = part.astype(np.float32)
         coarse = cv2.GaussianBlur(shown, (0, 0), self._fine)
         shown += cover[..., None] * (planes[..., :3] - coarse)

@@ -21,8 +21,10 @@ CELLS_PER_UNIT = 40
 STEPS = 200
 """States are told apart in steps of 1 / STEPS."""
 KEPT = 48
-LIPS, MOVING = 0.7, 0.12
-"""How much the network counts on the lips, and from which movement on it counts wholly."""
+INSIDE, LIPS, MOVING = 1.0, 0.7, 0.12
+"""How much the network counts between the lips and on them, and from which movement on it counts wholly."""
+NARROW = 0.02
+"""Gap of the lips, in pupil distances, from which the network counts wholly between them."""
 FEATHER = 0.007
 """Softness of the edge of the lips, in pupil distances."""
 
@@ -139,10 +141,23 @@ class Renderer:
         self._contact(patch, edges, weights)
         self._open(patch, edges, weights["open"])
         if self._paintwork:
-            opening = self._polygon(_opening(edges), self._paintwork.box)
-            strength = LIPS * (1 if parted else moving)
-            self._paintwork.lay(self._part(patch, self._paintwork.box), state, opening, strength)
+            share = self._share(edges, LIPS * (1 if parted else moving))
+            self._paintwork.lay(self._part(patch, self._paintwork.box), state, share)
         return patch
+
+    def _share(self, edges: Floats, lips: float) -> Floats:
+        """Return how much the network counts (h, w), 0..1: `lips` outside the opening, nothing on the photo's teeth."""
+        assert self._paintwork
+        box = self._paintwork.box
+        gap = float((edges[1, :, 1] - edges[0, :, 1]).max())
+        opening = self._polygon(_opening(edges), box) * np.float32(np.clip(gap / NARROW, 0, 1))
+        share = lips + opening * (INSIDE - lips)
+        if self._interior.own is not None:
+            x, y = self._mouth.x - box.x, self._mouth.y - box.y
+            shift = np.array([[1, 0, x], [0, 1, y]], np.float64)
+            own = cv2.warpAffine(self._interior.own[..., 3], shift, (box.w, box.h)) / np.float32(255)
+            share *= 1 - own * opening
+        return np.asarray(share, np.float32)
 
     def _part(self, patch: Pixels, box: Box) -> Pixels:
         """Return the view of the patch that is `box` of the picture."""

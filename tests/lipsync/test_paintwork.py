@@ -1,0 +1,95 @@
+"""The network's mouth over the drawn one: where, how much, and that it is painted in batches ahead of need."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lipsync.conditioning import Floats
+from lipsync.mouthnet import BATCH, MouthNet
+from lipsync.paintwork import KEPT, Paintwork
+from lipsync.renderer import Renderer
+
+STATES = [(round(0.05 * n, 2), 0.0, 0.0, 0.0) for n in range(BATCH + 4)]
+
+
+class Blue:
+    """Paints everything blue and covers all of the window."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def run(self, inputs: dict[str, Floats]) -> Floats:
+        self.runs += 1
+        painted = np.zeros((BATCH, 4, 72, 72), np.float32)
+        painted[:, [0, 3]] = 1
+        return painted
+
+
+@pytest.fixture
+def engine() -> Blue:
+    return Blue()
+
+
+@pytest.fixture
+def work(man, engine) -> Paintwork:
+    return Paintwork(man, MouthNet(engine))
+
+
+def laid(work: Paintwork, state, share: float) -> np.ndarray:
+    grey = np.full((work.box.h, work.box.w, 3), 100, np.uint8)
+    work.lay(grey, state, np.full(grey.shape[:2], share, np.float32))
+    return grey
+
+
+def test_the_mouth_takes_the_networks_colour_as_far_as_its_share(work):
+    half, whole = (laid(work, STATES[3], share)[work.box.h // 2, work.box.w // 2] for share in (0.5, 1.0))
+    assert abs(whole.astype(int) - [255, 0, 0]).max() <= 1
+    assert abs(half.astype(int) - [178, 50, 50]).max() <= 1
+    assert (laid(work, STATES[3], 0.0) == 100).all()
+
+
+def test_the_border_of_the_window_is_soft(work):
+    blue = laid(work, STATES[3], 1.0)[work.box.h // 2, :, 0].astype(int)
+    assert blue[0] < 130
+    assert abs(np.diff(blue)).max() < 40
+
+
+def test_awaited_states_are_painted_together(work, engine):
+    work.expect(STATES)
+    for state in STATES:
+        laid(work, state, 1.0)
+    assert engine.runs == 2
+
+
+def test_a_state_that_nobody_announced_is_painted_alone(work, engine):
+    work.expect(STATES[:2])
+    laid(work, STATES[5], 1.0)
+    laid(work, STATES[0], 1.0)
+    assert engine.runs == 1
+    laid(work, STATES[7], 1.0)
+    assert engine.runs == 2
+
+
+def test_painted_states_are_not_kept_for_ever(work, engine):
+    for number in range(KEPT + 1):
+        laid(work, (number / 200, 0.0, 0.0, 0.0), 1.0)
+    runs = engine.runs
+    laid(work, (0.0, 0.0, 0.0, 0.0), 1.0)
+    assert engine.runs == runs + 1
+
+
+@pytest.mark.parametrize("which", ["man", "laughing"])
+def test_with_a_network_no_pixel_outside_the_box_changes(request, which, engine):
+    renderer = Renderer(request.getfixturevalue(which), MouthNet(engine))
+    frame = renderer.frame((0.8, 0.3, 0, 0))
+    outside = np.ones(frame.shape[:2], bool)
+    outside[renderer.box.rows, renderer.box.columns] = False
+    assert np.array_equal(frame[outside], renderer.face.picture[outside])
+
+
+def test_a_closed_mouth_is_the_photo_itself_and_one_that_hardly_moves_nearly(man, engine):
+    renderer = Renderer(man, MouthNet(engine))
+    assert np.array_equal(renderer.frame((0, 0, 0, 0)), man.picture)
+    moved, drawn = (one.frame((0, 0.01, 0, 0)).astype(int) for one in (renderer, Renderer(man)))
+    assert 0 < abs(moved - drawn).max() < 30
