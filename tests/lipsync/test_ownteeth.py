@@ -52,10 +52,11 @@ def test_the_photos_teeth_stay_where_they_are_when_the_jaw_sinks(laughing):
     teeth, _ = found(laughing)
     frame = Renderer(laughing).frame((1, 0, 0, 0))
     rows, columns = (np.flatnonzero((teeth.layer[..., 3] > 250).any(axis=axis)) for axis in (1, 0))
-    row, third = rows[-1] - 6, len(columns) // 3
+    row, third = rows[-1] - 8, len(columns) // 3
     middle = slice(columns[0] + third, columns[-1] - third)
     new, own = (
         cv2.cvtColor(p, cv2.COLOR_BGR2GRAY)[row - 2 : row + 3, middle].mean(axis=0) for p in (frame, laughing.picture)
     )
-    assert np.corrcoef(new, own)[0, 1] > 0.9
+    gaps = [(line - cv2.GaussianBlur(line, (0, 0), 6)).ravel() for line in (new, own)]
+    assert np.corrcoef(*gaps)[0, 1] > 0.9
     assert new.mean() > 0.5 * own.mean()
