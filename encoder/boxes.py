@@ -11,6 +11,9 @@ from encoder.errors import BadBoxes
 from encoder.model import Segment
 
 CONTAINERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex", b"edts"})
+# Primaries, transfer and matrix of ITU-R BT.709 in the numbers of ITU-T H.273.
+BT709 = (1, 1, 1)
+HEVC_SPS = 33
 SYNC_SAMPLE, OTHER_SAMPLE = 0x02000000, 0x01010000
 
 
@@ -290,7 +293,7 @@ def length_prefixed_units(sample: bytes) -> Iterator[bytes]:
 
 
 def codecs_of(init: bytes) -> str:
-    """Return the RFC 6381 codecs parameter of an H.264, AV1 or AAC track; raises BadBoxes for another one."""
+    """Return the RFC 6381 codecs parameter of an H.264, AV1, HEVC or AAC track; raises BadBoxes for another one."""
     stsd = find(init, b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
     entry = next(boxes(init, stsd.body + 8, stsd.end))
     if entry.type == b"avc1":
@@ -298,7 +301,9 @@ def codecs_of(init: bytes) -> str:
         return f"avc1.{init[avcc.body + 1 : avcc.body + 4].hex()}"
     if entry.type == b"av01":
         av1c = find(init, b"av1C", start=entry.body + 78, end=entry.end)
-        return _av01(init[av1c.body + 1], init[av1c.body + 2])
+        return _av01(init[av1c.body + 1], init[av1c.body + 2], _nclx(init, entry))
+    if entry.type == b"hvc1":
+        return _hvc1(told_hevc_profile(init))
     if entry.type == b"mp4a":
         esds = find(init, b"esds", start=entry.body + 28, end=entry.end)
         return _mp4a(init[esds.body + 4 : esds.end])
@@ -332,11 +337,59 @@ def with_sequence_header(init: bytes, sample: bytes) -> bytes:
     return init[: av1c.body + 4] + header + init[av1c.end :]
 
 
-def _av01(profile_and_level: int, flags: int) -> str:
-    """Write profile, level, tier and depth of av1C (AV1 Codec ISO Media File Format Binding, 2.3 and 5)."""
+def _nclx(init: bytes, entry: Box) -> tuple[int, int, int]:
+    """Return primaries, transfer and matrix of a sample entry's colr (ISO/IEC 14496-12, 12.1.5), else BT.709's."""
+    for box in boxes(init, entry.body + 78, entry.end):
+        if box.type == b"colr" and init[box.body : box.body + 4] == b"nclx":
+            primaries, transfer, matrix = struct.unpack_from(">HHH", init, box.body + 4)
+            return primaries, transfer, matrix
+    return BT709
+
+
+def _av01(profile_and_level: int, flags: int, colour: tuple[int, int, int]) -> str:
+    """Write profile, level, tier and depth of av1C (AV1 Codec ISO Media File Format Binding, 2.3 and 5).
+
+    What follows them may be left out for 4:2:0 in BT.709 only.
+    """
     profile, level = profile_and_level >> 5, profile_and_level & 0x1F
     tier, depth = "H" if flags & 0x80 else "M", 10 if flags & 0x40 else 8
-    return f"av01.{profile}.{level:02d}{tier}.{depth:02d}"
+    short = f"av01.{profile}.{level:02d}{tier}.{depth:02d}"
+    if colour == BT709:
+        return short
+    mono, subsampling = flags >> 4 & 1, f"{flags >> 3 & 1}{flags >> 2 & 1}{flags & 3}"
+    return f"{short}.{mono}.{subsampling}." + ".".join(f"{number:02d}" for number in colour) + ".0"
+
+
+def told_hevc_profile(init: bytes) -> bytes:
+    """Return profile_tier_level as hvcC tells it, 12 bytes (ISO/IEC 14496-15, 8.3.2.1)."""
+    hvcc = _hvcc(init)
+    return init[hvcc.body + 1 : hvcc.body + 13]
+
+
+def hevc_profile(init: bytes) -> bytes:
+    """Return profile_tier_level of the sequence parameter set in hvcC (ITU-T H.265, 7.3.2.2); raises BadBoxes."""
+    hvcc = _hvcc(init)
+    at = hvcc.body + 23
+    for _ in range(init[hvcc.body + 22]):
+        kind, count = init[at] & 0x3F, struct.unpack_from(">H", init, at + 1)[0]
+        units, at = _counted(init, at + 3, count)
+        if kind == HEVC_SPS:
+            return units[0].replace(b"\0\0\3", b"\0\0")[3:15]
+    raise BadBoxes("hvcC has no sequence parameter set")
+
+
+def _hvcc(init: bytes) -> Box:
+    stsd = find(init, b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+    entry = next(boxes(init, stsd.body + 8, stsd.end))
+    return find(init, b"hvcC", start=entry.body + 78, end=entry.end)
+
+
+def _hvc1(profile: bytes) -> str:
+    """Write profile, compatibility, tier, level and constraints (ISO/IEC 14496-15, annex E.3)."""
+    tier, number = "H" if profile[0] & 0x20 else "L", profile[0] & 0x1F
+    compatible = int(f"{int.from_bytes(profile[1:5], 'big'):032b}"[::-1], 2)
+    constraints = [f"{byte:X}" for byte in profile[5:11].rstrip(b"\0")]
+    return ".".join([f"hvc1.{number}.{compatible:X}.{tier}{profile[11]}", *constraints])
 
 
 def _mp4a(descriptor: bytes) -> str:

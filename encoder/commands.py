@@ -10,18 +10,21 @@ from typing import Any
 import ffmpeg
 
 from encoder.damage import MOST_ERRORS
-from encoder.model import Footage, Grid, Ladder, Master, Rendition, Rung, Slot, Track
+from encoder.model import Footage, Grid, Ladder, Master, Rendition, Rung, Slot, Track, Transfer
 from encoder.tools import Tools
 
 COLOUR = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "color_range": "tv"}
-TAGS = {"range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
-# Curves of ITU-R BT.2100 in the words of zscale.
+# Curves of ITU-R BT.2100 in the words of ffmpeg and zscale.
 TRANSFERS = {"pq": "smpte2084", "hlg": "arib-std-b67"}
-TAGGED = "setparams=" + ":".join(f"{name}={value}" for name, value in TAGS.items())
+# What a master says of the screen that it was made on does not hold once its tones are mapped.
+OF_WIDE_LIGHT = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
+TAGGED = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 # One encoder's settings for all of a chapter: closed groups of pictures of exactly one segment.
 CHAPTER_X264 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:ref=3:stitchable=1:sps-id=0"
 CHAPTER_PRESET = "faster"
 AV1_PRESET, AV1_PARAMS = 8, "irefresh-type=2:scd=0"
+HEVC_PRESET = "fast"
+HEVC_X265 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:repeat-headers=0:log-level=error"
 # The insert has no B-frames, so decode and presentation times are equal, and a set of parameters of its own.
 INSERT_X264 = (
     "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=0:ref=1:weightp=0:8x8dct=1:cabac=1:"
@@ -42,17 +45,18 @@ def chunk_command(
     `frames` begins on the grid. Writes `<rendition>.mp4` per rung into `work`; without `seek` the master is decoded
     from its beginning, which is slow and does without an index.
     """
-    base = _frames(master, ladder.grid, ladder.rungs[0], frames, seek=seek)
-    branches = base.split() if len(ladder.rungs) > 1 else [base]
-    outputs = [_rung(branches[i], rung, ladder.grid, work) for i, rung in enumerate(ladder.rungs)]
-    return _whole(outputs, tools)
+    base = _frames(master, ladder.grid, frames, seek=seek)
+    branches = _lights(base, master.footage, ladder.rungs)
+    return _whole(
+        [_rung(branch, rung, ladder.grid, work) for branch, rung in zip(branches, ladder.rungs, strict=True)], tools
+    )
 
 
 def sample_command(
     master: Master, ladder: Ladder, tries: tuple[Rung, ...], frames: range, *, work: Path, tools: Tools
 ) -> list[str]:
     """Return the process that encodes a few frames with each of `tries`, as `<name>_<crf>.mp4` in `work`."""
-    branches = _frames(master, ladder.grid, ladder.rungs[0], frames).split()
+    branches = _common_light(_frames(master, ladder.grid, frames), master.footage, ladder.rungs[0]).split()
     outputs = [_encoded(branches[i], rung, ladder.grid, work / _trial(rung, "mp4")) for i, rung in enumerate(tries)]
     return _whole(outputs, tools)
 
@@ -62,7 +66,7 @@ def score_command(
 ) -> list[str]:
     """Return the process that compares them with the master at the size of the top rung; writes `<name>_<crf>.json`."""
     top = ladder.rungs[0]
-    originals = _scaled(_frames(master, ladder.grid, top, frames), top).split()
+    originals = _scaled(_common_light(_frames(master, ladder.grid, frames), master.footage, top), top).split()
     outputs = []
     for i, rung in enumerate(tries):
         made = _scaled(ffmpeg.input(str(work / _trial(rung, "mp4"))).video.filter("setpts", "PTS-STARTPTS"), top)
@@ -98,7 +102,8 @@ def mezzanine_command(master: Master, ladder: Ladder, slot: Slot, work: Path, to
     grid, top = ladder.grid, ladder.rungs[0]
     touched = grid.touched_by(slot.start_s, slot.duration_s)
     frames = range(grid.frames_of(touched[0]).start, grid.frames_of(touched[-1]).stop)
-    return _whole([_mezzanine(_frames(master, grid, top, frames), slot, top, grid, work)], tools)
+    pictures = _common_light(_frames(master, grid, frames), master.footage, top)
+    return _whole([_mezzanine(pictures, slot, top, grid, work)], tools)
 
 
 def narration_command(ladder: Ladder, slot: Slot, own: Path | None, work: Path, tools: Tools) -> list[str]:
@@ -129,7 +134,7 @@ def _source(file: Path, start_s: Fraction) -> Any:
     return ffmpeg.input(f"file:{file}", **seek)
 
 
-def _frames(master: Master, grid: Grid, top: Rung, frames: range, *, seek: bool = True) -> Any:
+def _frames(master: Master, grid: Grid, frames: range, *, seek: bool = True) -> Any:
     """Exactly these frames of the grid, whatever the container claims; the first one has the time 0."""
     # A picture shown for longer than others began before the chunk does.
     first = max(0, frames.start - ceil(PREROLL_S * grid.rate)) if seek else 0
@@ -138,8 +143,7 @@ def _frames(master: Master, grid: Grid, top: Rung, frames: range, *, seek: bool 
     base = base.filter("fps", fps=str(grid.rate), start_time=float(first / grid.rate))
     if frames.stop == grid.frames:
         base = base.filter("tpad", stop_mode="clone", stop=2)
-    base = base.filter("trim", start_pts=frames.start, end_pts=frames.stop).filter("setpts", "PTS-STARTPTS")
-    return _common_light(base, master.footage, top)
+    return base.filter("trim", start_pts=frames.start, end_pts=frames.stop).filter("setpts", "PTS-STARTPTS")
 
 
 def _whole_pictures(stream: Any, footage: Footage) -> Any:
@@ -147,6 +151,23 @@ def _whole_pictures(stream: Any, footage: Footage) -> Any:
     if not footage.fields:
         return stream
     return stream.filter("bwdif", mode="send_frame", parity=footage.fields, deint="all")
+
+
+def _lights(base: Any, footage: Footage, rungs: tuple[Rung, ...]) -> list[Any]:
+    """Return a branch for each rung: tones are mapped once for all that need it, and not for those that keep them."""
+    wide = sum(rung.transfer != "sdr" for rung in rungs)
+    common = len(rungs) - wide
+    whole = _split(base, 2 if wide and common else 1)
+    mapped = iter(_split(_common_light(whole[0], footage, rungs[0]), common) if common else ())
+    kept = iter(_split(whole[-1], wide) if wide else ())
+    return [next(mapped if rung.transfer == "sdr" else kept) for rung in rungs]
+
+
+def _split(stream: Any, count: int) -> list[Any]:
+    if count == 1:
+        return [stream]
+    branches = stream.split()
+    return [branches[i] for i in range(count)]
 
 
 def _common_light(stream: Any, footage: Footage, top: Rung) -> Any:
@@ -161,15 +182,33 @@ def _common_light(stream: Any, footage: Footage, top: Rung) -> Any:
     stream = stream.filter("zscale", w=top.width, h=top.height, filter="bicubic", **told, **linear)
     stream = stream.filter("format", "gbrpf32le").filter("zscale", p="bt709")
     stream = stream.filter("tonemap", "hable", desat=0)
-    return stream.filter("zscale", t="bt709", m="bt709", r="tv").filter("format", "yuv420p")
+    stream = stream.filter("zscale", t="bt709", m="bt709", r="tv").filter("format", "yuv420p")
+    for told in OF_WIDE_LIGHT:
+        stream = stream.filter("sidedata", mode="delete", type=told)
+    return stream
 
 
 def _scaled(stream: Any, rung: Rung) -> Any:
-    """BT.709 limited range at the rung's size, in square pixels."""
-    stream = stream.filter("scale", rung.width, rung.height, flags="bicubic", out_color_matrix="bt709", out_range="tv")
-    stream = stream.filter("setsar", 1).filter("format", "yuv420p")
+    """The picture at the rung's size, in square pixels: BT.709 in 8 bits, or BT.2020 in 10; always limited range."""
+    told = _colour(rung.transfer)
+    tags = {"range": "tv", **{key: told[key] for key in ("colorspace", "color_primaries", "color_trc")}}
+    if rung.transfer != "sdr":
+        # What a master leaves untold would be taken for BT.709.
+        stream = stream.filter("setparams", colorspace=told["colorspace"])
+    stream = stream.filter(
+        "scale", rung.width, rung.height, flags="bicubic", out_color_matrix=told["colorspace"], out_range="tv"
+    )
+    stream = stream.filter("setsar", 1).filter("format", "yuv420p" if rung.transfer == "sdr" else "yuv420p10le")
     # The options of the encoder alone leave primaries and transfer untold.
-    return stream.filter("setparams", **TAGS)
+    return stream.filter("setparams", **tags)
+
+
+def _colour(transfer: Transfer) -> dict[str, str]:
+    """Return ffmpeg's words for the colours of ITU-R BT.709, or of BT.2100 with one of its curves."""
+    if transfer == "sdr":
+        return COLOUR
+    told = {"color_primaries": "bt2020", "color_trc": TRANSFERS[transfer], "colorspace": "bt2020nc"}
+    return {**told, "color_range": "tv"}
 
 
 def _rung(stream: Any, rung: Rung, grid: Grid, work: Path) -> Any:
@@ -180,8 +219,8 @@ def _encoded(stream: Any, rung: Rung, grid: Grid, target: Path) -> Any:
     return ffmpeg.output(
         _scaled(stream, rung),
         str(target),
-        **(_x264(rung, grid) if rung.codec == "h264" else _svt_av1(grid)),
-        **COLOUR,
+        **{"h264": _x264, "av1": _svt_av1, "hevc": _x265}[rung.codec](rung, grid),
+        **_colour(rung.transfer),
         **({"b:v": rung.maxrate_bps} if rung.crf is None else {"crf": rung.crf}),
         maxrate=rung.maxrate_bps,
         bufsize=2 * rung.maxrate_bps,
@@ -199,9 +238,15 @@ def _x264(rung: Rung, grid: Grid) -> dict[str, Any]:
     }
 
 
-def _svt_av1(grid: Grid) -> dict[str, Any]:
+def _svt_av1(_: Rung, grid: Grid) -> dict[str, Any]:
     """Key frames on the grid and nowhere else, and groups of pictures that need nothing of their neighbours."""
     return {"c:v": "libsvtav1", "preset": AV1_PRESET, "g": grid.frames_per_segment, "svtav1-params": AV1_PARAMS}
+
+
+def _x265(_: Rung, grid: Grid) -> dict[str, Any]:
+    """Parameter sets in the init alone (hvc1), closed groups of pictures."""
+    params = HEVC_X265.format(gop=grid.frames_per_segment)
+    return {"c:v": "libx265", "preset": HEVC_PRESET, "tag:v": "hvc1", "x265-params": params}
 
 
 def _mezzanine(stream: Any, slot: Slot, top: Rung, grid: Grid, work: Path) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from encoder.model import Choices, Grid, Ladder, Master, Rung
+from encoder.model import Choices, Codec, Grid, Ladder, Master, Rung, Transfer
 
 # Name, height, CRF and peak rate. Lower rungs are seen enlarged, so they get a lower CRF.
 STEPS = (
@@ -13,7 +13,10 @@ STEPS = (
     ("720p", 720, 21, 5_000_000),
     ("432p", 432, 20, 2_500_000),
 )
-AV1_FINEST = 18
+# What looks as good as H.264: the CRF that is equal to 24, a step of H.264's in the codec's own scale, and the share of
+# the peak rate in tenths.
+EQUALS: dict[Codec, tuple[int, int, int]] = {"av1": (32, 2, 6), "hevc": (26, 1, 7)}
+FINEST = 18
 PLAIN = Choices()
 # Level, macroblocks per second, macroblocks per frame (ITU-T H.264, table A-1).
 LEVELS = (
@@ -36,9 +39,11 @@ def ladder_for(master: Master, choices: Choices = PLAIN) -> Ladder:
     rungs = tuple(_rung(master, *step) for step in fitting)
     if choices.ladder == "film":
         rungs = tuple(replace(rung, crf=None) for rung in rungs)
-    if choices.av1:
-        rungs += tuple(as_av1(rung) for rung in rungs)
-    return Ladder(Grid.near(master.rate, master.frames), rungs, master.tracks)
+    others: tuple[tuple[Codec, bool], ...] = (("av1", choices.av1), ("hevc", choices.hevc))
+    wanted = [
+        in_codec(rung, codec, master.footage.transfer) for codec, is_wanted in others if is_wanted for rung in rungs
+    ]
+    return Ladder(Grid.near(master.rate, master.frames), (*rungs, *wanted), master.tracks)
 
 
 def _rung(master: Master, name: str, height: int, crf: int, maxrate_bps: int) -> Rung:
@@ -46,13 +51,11 @@ def _rung(master: Master, name: str, height: int, crf: int, maxrate_bps: int) ->
     return Rung(name, width, height, crf, maxrate_bps, level_for(width, height, master.rate))
 
 
-def as_av1(rung: Rung) -> Rung:
-    """Return the same picture in AV1, at the CRF that looks as good.
-
-    SVT-AV1 at preset 8 and CRF 32 looks like x264 at CRF 24, and its scale is twice as fine.
-    """
-    crf = None if rung.crf is None else max(AV1_FINEST, 32 + 2 * (rung.crf - 24))
-    return replace(rung, codec="av1", crf=crf, maxrate_bps=rung.maxrate_bps * 6 // 10)
+def in_codec(rung: Rung, codec: Codec, transfer: Transfer) -> Rung:
+    """Return the same picture of H.264 in another codec, at the CRF that looks as good (docs/decisions/0014)."""
+    equal, step, share = EQUALS[codec]
+    crf = None if rung.crf is None else max(FINEST, equal + step * (rung.crf - 24))
+    return replace(rung, codec=codec, crf=crf, maxrate_bps=rung.maxrate_bps * share // 10, transfer=transfer)
 
 
 def _even(length: float) -> int:

@@ -12,10 +12,11 @@ from fractions import Fraction
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
-from encoder.model import Caption, Presentation, Rendition, Segment
+from encoder.model import Caption, Picture, Presentation, Rendition, Segment
 
 ON_DEMAND, FULL = "urn:mpeg:dash:profile:isoff-on-demand:2011", "urn:mpeg:dash:profile:full:2011"
 CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
+CURVES = {"pq": 16, "hlg": 18}
 NAMES = {"en": "English", "fr": "Français", "de": "Deutsch", "es": "Español", "it": "Italiano", "ar": "العربية"}
 
 
@@ -60,11 +61,13 @@ def _video_set(p: Presentation, number: int, videos: tuple[Rendition, ...], pers
         if personal
         else 'segmentAlignment="true" subsegmentAlignment="true" subsegmentStartsWithSAP="1"'
     )
-    priority = "" if videos == p.videos else ' selectionPriority="2"'
+    preference = _preference(p, videos[0])
+    priority = f' selectionPriority="{1 + preference}"' if preference else ""
     yield (
         f'  <AdaptationSet id="{number}" contentType="video" mimeType="video/mp4" {alignment}'
         f' maxWidth="{largest.width}" maxHeight="{largest.height}" maxFrameRate="{_rate(largest.rate)}"{priority}>'
     )
+    yield from _light(largest)
     yield '   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="main"/>'
     for video in videos:
         assert video.picture is not None
@@ -76,6 +79,18 @@ def _video_set(p: Presentation, number: int, videos: tuple[Rendition, ...], pers
         yield from _segment_list(p, video) if personal else _segment_base(_shared(p, video, 0), video)
         yield "   </Representation>"
     yield "  </AdaptationSet>"
+
+
+def _light(picture: Picture) -> Iterator[str]:
+    """BT.2100 in the numbers of ITU-T H.273: who does not know them takes another set (ISO/IEC 23009-1, 5.8.5)."""
+    if picture.transfer == "sdr":
+        return
+    for name, number in (
+        ("ColourPrimaries", 9),
+        ("TransferCharacteristics", CURVES[picture.transfer]),
+        ("MatrixCoefficients", 9),
+    ):
+        yield f'   <EssentialProperty schemeIdUri="urn:mpeg:mpegB:cicp:{name}" value="{number}"/>'
 
 
 def _caption_sets(p: Presentation, personal: bool) -> Iterator[tuple[int, Caption]]:
@@ -168,7 +183,7 @@ def _score(p: Presentation, video: Rendition) -> str:
         return ""
     assert video.picture is not None
     heights = sorted({r.picture.height for videos in p.video_sets for r in videos if r.picture})
-    rank = 2 * heights.index(video.picture.height) + (1 if video in p.videos else 2)
+    rank = len(p.video_sets) * heights.index(video.picture.height) + 1 + _preference(p, video)
     return f"SCORE={rank}.0,"
 
 
@@ -181,11 +196,17 @@ def _variant_tag(p: Presentation, video: Rendition, personal: bool) -> str:
     return (
         f"#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},{'' if personal else _score(p, video)}"
         f'CODECS="{codecs}",'
-        f"RESOLUTION={picture.width}x{picture.height},FRAME-RATE={float(picture.rate):.3f}"
+        f"RESOLUTION={picture.width}x{picture.height},FRAME-RATE={float(picture.rate):.3f}{_video_range(p, picture)}"
         + (',AUDIO="audio"' if audios else "")
         + (',SUBTITLES="captions"' if p.captions else "")
         + ",CLOSED-CAPTIONS=NONE"
     )
+
+
+def _video_range(p: Presentation, picture: Picture) -> str:
+    """Told of all variants as soon as one is not SDR, which is what no word means (RFC 8216bis, 4.4.6.2)."""
+    is_wide = any(r.picture and r.picture.transfer != "sdr" for r in p.renditions)
+    return f",VIDEO-RANGE={picture.transfer.upper()}" if is_wide else ""
 
 
 def _caption_tag(p: Presentation, caption: Caption, *, personal: bool) -> str:
@@ -237,6 +258,12 @@ def _shared(p: Presentation, r: Rendition, up: int) -> str:
     """Return the address of a file from a manifest `up` folders below the root (0: from the chapter's own)."""
     path = f"{quote(p.version)}/{quote(r.file)}"
     return f"{'../' * up}{quote(p.chapter)}/{path}" if up else path
+
+
+def _preference(p: Presentation, video: Rendition) -> int:
+    """Return 0 for H.264, and the more, the fewer bytes a codec needs."""
+    place = next(i for i, videos in enumerate(p.video_sets) if video in videos)
+    return -place % len(p.video_sets)
 
 
 def _range(segment: Segment) -> str:

@@ -7,6 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+# ITU-R BT.2100's "pq" and "hlg" are more than a common screen shows.
+Transfer = Literal["sdr", "pq", "hlg"]
+
 
 @dataclass(frozen=True, slots=True)
 class Sound:
@@ -32,12 +35,12 @@ class Footage:
     """What the pictures of a master need before they can be scaled.
 
     `number` counts the file's video streams; `fields` says which field comes first if a picture is two of them;
-    `transfer` is the light's curve: ITU-R BT.2100's "pq" and "hlg" are more than a common screen shows.
+    `transfer` is the light's curve.
     """
 
     number: int = 0
     fields: Literal["", "tff", "bff"] = ""
-    transfer: Literal["sdr", "pq", "hlg"] = "sdr"
+    transfer: Transfer = "sdr"
 
 
 @dataclass(frozen=True, slots=True)

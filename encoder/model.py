@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from encoder.errors import BadPresentation
 from encoder.grid import Grid
-from encoder.master import Footage, Master, Sound, Track
+from encoder.master import Footage, Master, Sound, Track, Transfer
 
 __all__ = [
     "Caption",
@@ -30,9 +30,12 @@ __all__ = [
     "Slot",
     "Sound",
     "Track",
+    "Transfer",
 ]
 Json = dict[str, Any]
-Codec = Literal["h264", "av1"]
+Codec = Literal["h264", "av1", "hevc"]
+# What the codecs parameter (RFC 6381) of each begins with, in the order of their sets.
+CODECS: dict[Codec, str] = {"h264": "avc1.", "av1": "av01.", "hevc": "hvc1."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Choices:
 
     ladder: Literal["title", "film"] = "title"
     av1: bool = True
+    hevc: bool = False
     loudness: bool = False
 
 
@@ -52,7 +56,7 @@ class Choices:
 class Rung:
     """One picture size of the ladder in one codec; rates in bits per second. `level` is H.264's.
 
-    Without `crf` the rate is always about `maxrate_bps`.
+    Without `crf` the rate is always about `maxrate_bps`. A `transfer` that is not "sdr" is the master's own.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Rung:
     maxrate_bps: int
     level: str
     codec: Codec = "h264"
+    transfer: Transfer = "sdr"
 
     @property
     def rendition(self) -> str:
@@ -133,11 +138,12 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Size in pixels and exact frames per second of a video rendition."""
+    """Size in pixels, exact frames per second and curve of light of a video rendition."""
 
     width: int
     height: int
     rate: Fraction
+    transfer: Transfer = "sdr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +233,15 @@ class Presentation:
     @property
     def videos(self) -> tuple[Rendition, ...]:
         """The video renditions that every client plays and inserts fit into, largest picture first."""
-        return tuple(r for r in self.renditions if r.picture and r.codecs.startswith("avc1."))
+        return self._videos_in("h264")
 
     @property
     def video_sets(self) -> tuple[tuple[Rendition, ...], ...]:
         """All video renditions codec by codec: `videos`, then those that some clients prefer."""
-        av1 = tuple(r for r in self.renditions if r.picture and r.codecs.startswith("av01."))
-        return (self.videos, av1) if av1 else (self.videos,)
+        return tuple(videos for codec in CODECS if (videos := self._videos_in(codec)))
+
+    def _videos_in(self, codec: Codec) -> tuple[Rendition, ...]:
+        return tuple(r for r in self.renditions if r.picture and r.codecs.startswith(CODECS[codec]))
 
     @property
     def audios(self) -> tuple[Rendition, ...]:
@@ -363,6 +371,8 @@ def _rendition_to(r: Rendition) -> Json:
     }
     if r.picture:
         d["picture"] = {"width": r.picture.width, "height": r.picture.height, "rate": str(r.picture.rate)}
+        if r.picture.transfer != "sdr":
+            d["picture"]["transfer"] = r.picture.transfer
     if r.sound:
         d["sound"] = {
             "channels": r.sound.channels,
@@ -393,7 +403,7 @@ def _rendition_from(d: Json) -> Rendition:
         segments=tuple(Segment(*s) for s in d["segments"]),
         bandwidth_bps=d["bandwidth_bps"],
         average_bandwidth_bps=d["average_bandwidth_bps"],
-        picture=Picture(picture["width"], picture["height"], Fraction(picture["rate"])) if picture else None,
+        picture=Picture(**{**picture, "rate": Fraction(picture["rate"])}) if picture else None,
         sound=Sound(**sound) if sound else None,
         insert=InsertFormat(
             insert["x264_params"],

@@ -13,17 +13,19 @@ from encoder.boxes import (
     annexb_units,
     codecs_of,
     decode_time,
+    hevc_profile,
     parameter_sets,
     read_layout,
     read_samples,
     sequence_header,
+    told_hevc_profile,
     with_parameter_sets,
     with_sequence_header,
 )
 from encoder.commands import INSERT_PRESET, decode_command, insert_x264, package_command, parameter_sets_command
 from encoder.errors import VerificationFailed
 from encoder.guard import ANY, Care
-from encoder.model import Grid, InsertFormat, Picture, Rendition, Rung, Sound
+from encoder.model import CODECS, Grid, InsertFormat, Picture, Rendition, Rung, Sound
 from encoder.tools import Tools, run_guarded
 
 # An insert may need more than a quiet chapter does, and the declared peak must hold for both.
@@ -38,9 +40,10 @@ def package_video(encoded: Path, folder: Path, rung: Rung, grid: Grid, *, tools:
     target = folder / f"{rung.rendition}.mp4"
     run_guarded(package_command(encoded, "video", target, grid, tools), care)
     layout = read_layout(target)
-    picture = Picture(rung.width, rung.height, grid.rate)
+    picture = Picture(rung.width, rung.height, grid.rate, rung.transfer)
     if rung.codec == "av1":
         _correct_av1c(target, layout)
+    if rung.codec != "h264":
         return replace(_rendition(target, "video/mp4", layout, _peak_bps(layout)), picture=picture)
     peak_bps = max(_peak_bps(layout), int(rung.maxrate_bps * PEAK_FLOOR))
     insert = _insert_format(rung, grid, peak_bps, tools, care)
@@ -137,14 +140,20 @@ def _verify_codecs(rendition: Rendition, file: Path) -> None:
     if codecs_of(init) != rendition.codecs:
         raise VerificationFailed(rendition.file, f"it is {codecs_of(init)}, not {rendition.codecs}.")
     if rendition.insert is None:
-        if not first.data.startswith(sequence_header(init)):
-            raise VerificationFailed(rendition.file, "its first picture has another sequence header than its init.")
+        _verify_other(rendition, init, first.data)
         return
     sets = parameter_sets(init)
     if f"avc1.{sets.sps[0][1:4].hex()}" != rendition.codecs:
         raise VerificationFailed(rendition.file, "its parameter sets say another profile or level.")
     if (rendition.insert.sps, rendition.insert.pps) != (sets.sps[-1], sets.pps[-1]) or len(sets.sps) != 2:
         raise VerificationFailed(rendition.file, "the parameter sets of inserts are not in its init.")
+
+
+def _verify_other(rendition: Rendition, init: bytes, first: bytes) -> None:
+    if rendition.codecs.startswith(CODECS["av1"]) and not first.startswith(sequence_header(init)):
+        raise VerificationFailed(rendition.file, "its first picture has another sequence header than its init.")
+    if rendition.codecs.startswith(CODECS["hevc"]) and hevc_profile(init) != told_hevc_profile(init):
+        raise VerificationFailed(rendition.file, "its parameter sets say another profile or level.")
 
 
 def _verify_grid(rendition: Rendition, file: Path, grid: Grid) -> None:

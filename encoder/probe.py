@@ -21,7 +21,7 @@ from encoder.errors import (
     ToolFailed,
 )
 from encoder.languages import UNKNOWN, shortened
-from encoder.model import Footage, Master, Sound, Track
+from encoder.model import Footage, Master, Sound, Track, Transfer
 from encoder.timing import Timing, timing_of
 from encoder.tools import Tools, run_tool
 
@@ -31,7 +31,7 @@ MOST_TRACKS = 16
 # At its end a picture stands for longer than this only in a file whose clock is wrong.
 LONGEST_STILL_S = 60
 FIELDS: dict[str, Literal["tff", "bff"]] = {"tt": "tff", "tb": "tff", "bb": "bff", "bt": "bff"}
-TRANSFERS: dict[str, Literal["pq", "hlg"]] = {"smpte2084": "pq", "arib-std-b67": "hlg"}
+TRANSFERS: dict[str, Transfer] = {"smpte2084": "pq", "arib-std-b67": "hlg"}
 
 
 def probe(path: Path, tools: Tools) -> Master:
@@ -176,7 +176,7 @@ def _displayed_size(video: dict[str, Any]) -> tuple[int, int]:
 def _footage(streams: list[dict[str, Any]], video: dict[str, Any]) -> Footage:
     number = [s for s in streams if s.get("codec_type") == "video"].index(video)
     transfer = TRANSFERS.get(str(video.get("color_transfer")), "sdr")
-    return Footage(number, FIELDS.get(str(video.get("field_order")), ""), transfer)  # type: ignore[arg-type]
+    return Footage(number, FIELDS.get(str(video.get("field_order")), ""), transfer)
 
 
 def _picture_notes(footage: Footage) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from encoder.commands import sample_command, score_command
 from encoder.guard import Care
-from encoder.ladder import as_av1
+from encoder.ladder import in_codec
 from encoder.model import Grid, Ladder, Master, Rung
 from encoder.tools import Tools, run_tool
 
@@ -57,9 +57,13 @@ def chosen(
         return ladder
     h264 = tuple(rung for rung in ladder.rungs if rung.codec == "h264")
     crfs = known or _measured(master, replace(ladder, rungs=h264), tools, cancelled)
-    kept = tuple(replace(rung, crf=crfs[rung.name]) for rung in h264 if rung.name in crfs)
-    av1 = tuple(as_av1(rung) for rung in kept) if len(ladder.rungs) > len(h264) else ()
-    return replace(ladder, rungs=kept + av1)
+    kept = {rung.name: replace(rung, crf=crfs[rung.name]) for rung in h264 if rung.name in crfs}
+    others = [
+        in_codec(kept[rung.name], rung.codec, rung.transfer)
+        for rung in ladder.rungs
+        if rung.codec != "h264" and rung.name in kept
+    ]
+    return replace(ladder, rungs=(*kept.values(), *others))
 
 
 def _measured(master: Master, ladder: Ladder, tools: Tools, cancelled: Callable[[], bool] | None) -> dict[str, int]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from dbos import DBOS
 
@@ -231,7 +231,8 @@ class Work:
 
 def choices_of(settings: Settings) -> Choices:
     """Return the settings that decide what a chapter is like."""
-    return Choices("film" if settings.ladder == "film" else "title", settings.av1, settings.loudness)
+    ladder: Literal["title", "film"] = "film" if settings.ladder == "film" else "title"
+    return Choices(ladder, settings.av1, settings.hevc, settings.loudness)
 
 
 def content_of(master: Path, media: Path, choices: Choices) -> str:

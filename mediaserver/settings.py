@@ -75,6 +75,7 @@ class Settings:
         "title", 'how qualities of pictures are chosen: "title" for each film, "film" for fixed 8, 5 and 2.5 Mb/s'
     )
     av1: bool = _setting(True, "whether every picture is encoded in AV1, too")
+    hevc: bool = _setting(False, "whether every picture is encoded in HEVC, too; it needs patent licences")
     loudness: bool = _setting(False, "whether every sound is brought to the loudness of EBU R128")
     settle_s: float = _setting(2.0, "seconds for which a master must not change before it is taken", 0.1, 3600)
     poll_s: float = _setting(1.0, "seconds between two looks at raw/ while masters settle", 0.05, 60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
@@ -24,13 +23,17 @@ from encoder.errors import (
     MasterUnreadable,
     PictureTooSmall,
 )
-from encoder.model import Presentation
+from encoder.ladder import PLAIN
+from encoder.manifest import dash, hls_multivariant
+from encoder.model import Choices, Presentation
 from encoder.probe import probe
 from encoder.tools import Tools, run_tool
 from tests.masters import make_master
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast")
 PQ = ("-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc")
+# What a mastering display could show (SMPTE ST 2086), in the words of x265.
+STATIC = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
 HLG = ("-color_primaries", "bt2020", "-color_trc", "arib-std-b67", "-colorspace", "bt2020nc")
 
 
@@ -43,10 +46,10 @@ def drawn(tools: Tools, path: Path, source: str, *words: str) -> Path:
     return path
 
 
-def chapter(master: Path, tools: Tools) -> tuple[Presentation, Path, stages.Plan]:
+def chapter(master: Path, tools: Tools, choices: Choices = PLAIN) -> tuple[Presentation, Path, stages.Plan]:
     """Take a master through all stages."""
     media = master.parent / "media"
-    plan = stages.plan(master, tools)
+    plan = stages.plan(master, tools, choices=choices)
     stages.encode(plan, media, tools)
     stages.assemble(plan, media, tools)
     stages.verify(plan, media, tools)
@@ -136,25 +139,54 @@ def comb(file: Path, tools: Tools) -> float:
 
 
 @pytest.mark.parametrize(("curve", "name"), [(PQ, "HDR10"), (HLG, "HLG")], ids=["HDR10", "HLG"])
-def test_hdr_is_tone_mapped_to_what_common_screens_show(tools: Tools, tmp_path: Path, curve: tuple[str, ...], name):
+def test_hdr_is_tone_mapped_in_h264_and_kept_in_the_other_codecs(
+    tools: Tools, tmp_path: Path, curve: tuple[str, ...], name: str
+):
     """Reference white (58 % of PQ, 75 % of HLG: ITU-R BT.2408) is light and not burnt out; colour stays neutral."""
     luma = 64 + round((0.58 if name == "HDR10" else 0.75) * 876)
     graph = f"format=yuv420p10le,geq=lum='if(lt(X,160),64,{luma})':cb=512:cr=512"
     tags = f"setparams=color_primaries=bt2020:color_trc={curve[3]}:colorspace=bt2020nc:range=tv"
     master = drawn(
         *(tools, tmp_path / "hdr.mkv", "color=black:s=320x180:r=25", "-frames:v", "5", "-vf", f"{graph},{tags}"),
-        *("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none", *curve),
+        *("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", f"log-level=none:{STATIC}", *curve),
     )
-    p, folder, plan = chapter(master, tools)
+    p, folder, plan = chapter(master, tools, Choices(hevc=True))
     assert name in plan.master.notes[0]
     red, green, blue = pixel(top(p, folder), 2, (0.8, 0.5), tools)
     assert 150 < green < 245
     assert max(red, green, blue) - min(red, green, blue) < 8
     assert pixel(top(p, folder), 2, (0.2, 0.5), tools)[1] < 20
-    stream = json.loads(
-        run_tool((str(tools.ffprobe), "-v", "error", "-show_streams", "-of", "json", str(top(p, folder))))
-    )["streams"][0]
-    assert (stream["pix_fmt"], stream["color_transfer"], stream["color_primaries"]) == ("yuv420p", "bt709", "bt709")
+    assert light(top(p, folder), tools) == ("yuv420p", "bt709", "bt709", "bt709", False)
+    _, (av1,), (hevc,) = p.video_sets
+    for wide in (folder / av1.file, folder / hevc.file):
+        assert light(wide, tools)[:4] == ("yuv420p10le", curve[3], "bt2020", "bt2020nc")
+        assert abs(luma10(wide, tools) - (luma - 64) * 1023 / 876) < 8
+    number = {"HDR10": 16, "HLG": 18}[name]
+    assert av1.codecs.endswith(f".10.0.110.09.{number}.09.0")
+    assert hevc.codecs.startswith("hvc1.2.4.L")
+    assert dash(p).count(f'cicp:TransferCharacteristics" value="{number}"') == 2
+    ranges = re.findall(r'CODECS="(avc1|av01|hvc1).*VIDEO-RANGE=([A-Z]+)', hls_multivariant(p))
+    told = {"HDR10": "PQ", "HLG": "HLG"}[name]
+    assert ranges == [("avc1", "SDR"), ("av01", told), ("hvc1", told)]
+
+
+def light(file: Path, tools: Tools) -> tuple[str, str, str, str, bool]:
+    """Pixel format, curve, primaries, matrix of the decoded picture, and whether it tells its mastering display."""
+    words = (str(tools.ffmpeg), "-hide_banner", "-i", str(file), "-vf", "showinfo", "-frames:v", "1", "-f", "null", "-")
+    heard: list[str] = []
+    run_tool(words, on_complaints=heard.append)
+    found = re.search(r"color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)", heard[0])
+    assert found
+    depth = re.search(r"fmt:(\S+)", heard[0])
+    assert depth
+    return depth[1], found[3], found[2], found[1], "Mastering display metadata: has_primaries:1" in heard[0]
+
+
+def luma10(file: Path, tools: Tools) -> int:
+    """The luma of one point of the third picture, its limited range spread over 10 bits."""
+    graph = "select=eq(n\\,2),crop=2:2:(iw-2)*0.8:(ih-2)*0.5,format=gray10le"
+    words = (str(tools.ffmpeg), "-v", "error", "-i", str(file), "-vf", graph, "-frames:v", "1", "-f", "rawvideo", "-")
+    return int(struct.unpack("<H", run_tool(words)[:2])[0])
 
 
 def test_an_edit_list_hides_what_the_editor_cut_away(tools: Tools, tmp_path: Path):
