@@ -183,8 +183,8 @@ def _common_light(stream: Any, footage: Footage, top: Rung) -> Any:
     stream = stream.filter("format", "gbrpf32le").filter("zscale", p="bt709")
     stream = stream.filter("tonemap", "hable", desat=0)
     stream = stream.filter("zscale", t="bt709", m="bt709", r="tv").filter("format", "yuv420p")
-    for told in OF_WIDE_LIGHT:
-        stream = stream.filter("sidedata", mode="delete", type=told)
+    for words in OF_WIDE_LIGHT:
+        stream = stream.filter("sidedata", mode="delete", type=words)
     return stream
 
 
