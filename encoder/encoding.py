@@ -48,11 +48,15 @@ Listener = Callable[[Progress], None]
 
 
 class Tally:
-    """Adds up the progress of a chapter's chunks, which may be encoded at the same time, from any thread."""
+    """Adds up the progress of a chapter's chunks, which may be encoded at the same time, from any thread.
 
-    def __init__(self, of_frames: int, listener: Listener) -> None:
-        self._of_frames, self._listener = of_frames, listener
+    `rungs` are the renditions that are encoded.
+    """
+
+    def __init__(self, of_frames: int, rungs: Sequence[str], listener: Listener) -> None:
+        self._of_frames, self._rungs, self._listener = of_frames, tuple(rungs), listener
         self._parts: dict[int, Progress] = {}
+        self._fps = 0.0
         self._adding = threading.Lock()
 
     def of(self, chunk: Chunk) -> Listener:
@@ -65,13 +69,20 @@ class Tally:
 
         return hear
 
+    def done(self, chunk: Chunk) -> None:
+        """A chunk is finished, now or in an earlier run."""
+        count = len(chunk.frames)
+        self.of(chunk)(Progress(count, count, 0.0, tuple((rung, count) for rung in self._rungs)))
+
     def _sum(self) -> Progress:
         parts = self._parts.values()
-        rungs: Counter[str] = Counter()
+        rungs = Counter(dict.fromkeys(self._rungs, 0))
         for part in parts:
             rungs.update(dict(part.rungs))
+        # Between two chunks nothing moves; the speed of the one before is the best guess.
+        self._fps = sum(part.fps for part in parts) or self._fps
         frames = sum(part.frames for part in parts)
-        return Progress(frames, self._of_frames, sum(part.fps for part in parts), tuple(rungs.items()))
+        return Progress(frames, self._of_frames, self._fps, tuple(rungs.items()))
 
 
 def encode_chunk(
@@ -84,7 +95,6 @@ def encode_chunk(
     """
     final = work / chunk.folder
     if final.is_dir():
-        on_progress(_whole(ladder, chunk))
         return
     # A name of its own: who was taken for dead and wakes up must not meet its successor's files.
     part = final.with_name(f"{final.name}.{secrets.token_hex(4)}{UNDER_WAY}")
@@ -106,17 +116,11 @@ def encode_chunk(
             continue
         damage.write(part, reader.errors)
         keep(part, final)
-        on_progress(_whole(ladder, chunk))
         return
     if reader.frames >= len(chunk.frames):
         raise VerificationFailed(chunk.folder, "its pictures do not lie on the grid.")
     found = chunk.frames.start + reader.frames
     raise MasterTruncated(master.path, f"only {found} of {ladder.grid.frames} pictures are in it.")
-
-
-def _whole(ladder: Ladder, chunk: Chunk) -> Progress:
-    count = len(chunk.frames)
-    return Progress(count, count, 0.0, tuple((rung.rendition, count) for rung in ladder.rungs))
 
 
 def keep(part: Path, final: Path) -> None:

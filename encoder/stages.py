@@ -164,11 +164,18 @@ def reuse(plan: Plan, media: Path, in_stock: Stock) -> None:
     stock.take(in_stock, plan.keys, plan.work(media) / KEPT)
 
 
+def tally(plan: Plan, media: Path, listener: Listener) -> Tally:
+    """Return who adds up the progress of the plan's chunks."""
+    rungs = [rung.rendition for rung in plan.missing(media).ladder.rungs]
+    return Tally(plan.ladder.grid.frames, rungs, listener)
+
+
 def encode(plan: Plan, media: Path, tools: Tools, on_progress: Listener = lambda _: None, care: Care = ANY) -> None:
     """Encode all of a chapter, one thing after the other; raises what the three parts raise."""
-    tally = Tally(plan.ladder.grid.frames, on_progress)
+    counted = tally(plan, media, on_progress)
     for chunk in plan.chunks:
-        encode_chunk(plan, chunk, media, tools, on_progress=tally.of(chunk), care=care)
+        encode_chunk(plan, chunk, media, tools, on_progress=counted.of(chunk), care=care)
+        counted.done(chunk)
     encode_sound(plan, media, tools, care)
     encode_slots(plan, media, tools, care)
 

@@ -77,8 +77,9 @@ def run_tool(
     timeout_s: float | None = None,
     care: Care | None = None,
     on_complaints: Callable[[str], None] | None = None,
+    given: bytes | None = None,
 ) -> bytes:
-    """Run a program to its end and return its standard output.
+    """Run a program to its end and return its standard output; `given` is what it finds on its standard input.
 
     With `on_line` the output is given line by line as it comes (ffmpeg's `-progress pipe:1`) and b"" is returned.
     `on_complaints` is given the end of what a program that succeeded has written to its standard error.
@@ -89,7 +90,8 @@ def run_tool(
     care = care or Care(cancelled=cancelled, timeout_s=timeout_s)
     if care.began:
         care.began(tuple(str(word) for word in command))
-    with open_tool(command) as child, Guard(child.process, care) as guard:
+    with open_tool(command, stdin=given is not None) as child, Guard(child.process, care) as guard:
+        child.give(given)
         if on_line is None:
             output = child.stdout.read()
         else:
@@ -139,6 +141,15 @@ class Child:
         self.stdout = process.stdout
         self.stdin = process.stdin
         self._tail = Tail(process.stderr)
+
+    def give(self, given: bytes | None) -> None:
+        """Write all of the standard input and end it; a program may go before it has read it."""
+        if given is not None and self.stdin:
+            with suppress(BrokenPipeError):
+                self.stdin.write(given)
+                self.stdin.flush()
+            with suppress(BrokenPipeError):
+                self.stdin.close()
 
     def check(self) -> None:
         status = self.process.wait()

@@ -178,16 +178,21 @@ def status(command: Command) -> int:
         book.close()
     chapters = published(command.settings.media)
     lines = [f"chapter {chapter}, version {version}" for chapter, version in sorted(chapters.items())]
-    lines += [_job_line(job) for job in jobs]
+    lines += [line for job in jobs for line in _job_lines(job)]
     facts = {"chapters": chapters, "jobs": [job.to_json() for job in jobs]}
     command.print("\n".join(lines) or "No chapter is published and no master is known.", facts)
     return 0
 
 
-def _job_line(job: Job) -> str:
-    from mediaserver.jobreport import doing, line
+def _job_lines(job: Job) -> list[str]:
+    from mediaserver.jobreport import details, doing, line
 
-    return f"{doing(job)}: {job.percent or 0:.0f} %" if job.state == "running" else line(job)
+    first = f"{doing(job)}: {job.percent or 0:.0f} %{_left(job)}" if job.state == "running" else line(job)
+    return [first, *details(job)]
+
+
+def _left(job: Job) -> str:
+    return "" if job.eta_s is None else f", about {int(job.eta_s) // 60}:{int(job.eta_s) % 60:02} left"
 
 
 def retry(command: Command) -> int:

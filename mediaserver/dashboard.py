@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from mediaserver.errors import NotFound
+from mediaserver.errors import JobUnknown, NotFound
 from mediaserver.library import IMMUTABLE, Manifest
+from mediaserver.operators import Operators
 from mediaserver.ranges import Representation, mime_of
 from mediaserver.replies import send_manifest
 from mediaserver.settings import Settings
@@ -22,7 +23,7 @@ SCRIPTS = {
     "lib/hls.js": "hls.js/dist/hls.min.js",
 }
 # Whoever may open the page is not told where the files lie on this machine.
-_OPERATORS_ONLY = frozenset({"path", "command", "stderr_tail"})
+_OPERATORS_ONLY = frozenset({"path", "command", "commands", "stderr_tail"})
 _OURS = (".css", ".js", ".svg")
 
 # Players hand their buffers to the video as blob: addresses and may run their parser in a worker of that kind.
@@ -33,10 +34,18 @@ POLICY = (
 
 
 class JobListing(Protocol):
-    """What the editors' page needs of the jobs."""
+    """What the editors' page needs of the jobs; every method may block."""
 
     def listing(self) -> list[dict[str, Any]]:
-        """Return every job, newest first, ready for JSON; may block."""
+        """Return every job, newest first, ready for JSON."""
+        ...
+
+    def retry(self, name: str) -> object:
+        """Start a job again from its first stage; raises JobUnknown."""
+        ...
+
+    def cancel(self, name: str) -> object:
+        """End a job; raises JobUnknown."""
         ...
 
 
@@ -45,6 +54,11 @@ class NoJobs:
 
     def listing(self) -> list[dict[str, Any]]:
         return []
+
+    def retry(self, name: str) -> object:
+        raise JobUnknown(name)
+
+    cancel = retry
 
 
 class Assets:
@@ -73,10 +87,10 @@ def _kept(name: str, body: bytes, cache: str = IMMUTABLE) -> Manifest:
 
 
 class Dashboard:
-    """GET /, /editor, /assets/... and /api/jobs."""
+    """GET /, /editor, /assets/... and /api/jobs; POST /api/jobs/<id>/retry and /cancel."""
 
     def __init__(self, settings: Settings, jobs: JobListing, scripts: Path | None) -> None:
-        self._jobs, self._assets = jobs, Assets(scripts)
+        self._jobs, self._assets, self._operators = jobs, Assets(scripts), Operators(settings.state)
         words = {"photo_file_input": "on" if settings.photo_file_input else "off"}
         self._viewer = self._assets.page("viewer.html", words)
         self._editor = self._assets.page("editor.html", {})
@@ -89,6 +103,7 @@ class Dashboard:
             web.get(r"/assets/{hash}/{name:.+}", self.asset),
             web.get("/favicon.ico", self.icon),
             web.get("/api/jobs", self.jobs),
+            web.post(r"/api/jobs/{id}/{verb:retry|cancel}", self.change),
         ]
 
     async def viewer(self, request: web.Request) -> web.StreamResponse:
@@ -108,9 +123,18 @@ class Dashboard:
 
     async def jobs(self, request: web.Request) -> web.StreamResponse:
         """List the jobs; their engine is asked in a thread, because it reads a database."""
-        listed = await asyncio.to_thread(self._jobs.listing)
-        shown = [{key: value for key, value in job.items() if key not in _OPERATORS_ONLY} for job in listed]
-        return web.json_response({"jobs": shown}, headers={"Cache-Control": "no-store"})
+        shown = await asyncio.to_thread(self._jobs.listing)
+        operator = self._operators.knows(request)
+        if not operator:
+            shown = [{key: value for key, value in job.items() if key not in _OPERATORS_ONLY} for job in shown]
+        return web.json_response({"jobs": shown, "operator": operator}, headers={"Cache-Control": "no-store"})
+
+    async def change(self, request: web.Request) -> web.StreamResponse:
+        """Retry or cancel one job; raises OtherOrigin, OperatorUnknown, JobUnknown."""
+        self._operators.check(request)
+        change = self._jobs.retry if request.match_info["verb"] == "retry" else self._jobs.cancel
+        await asyncio.to_thread(change, request.match_info["id"])
+        return web.Response(status=204)
 
 
 async def _page(request: web.Request, page: Manifest) -> web.StreamResponse:

@@ -79,6 +79,15 @@ class Heartbeat:
             )
             yield set(connection.execute(text("SELECT executor FROM mediaserver_heartbeat")).scalars())
 
+    def leads(self) -> bool:
+        """Say whether we are the one of the living that speaks for all."""
+        with self._engine.begin() as connection:
+            first = text(
+                "SELECT min(executor) FROM mediaserver_heartbeat "
+                "WHERE seen >= clock_timestamp() - make_interval(secs => :silent)"
+            )
+            return connection.execute(first, {"silent": self._silent_s}).scalar() == self.name
+
     def is_taken(self) -> bool:
         """Say whether anybody works on the jobs."""
         with self._engine.begin() as connection:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import logging.handlers
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,11 @@ from dbos import DBOS, DBOSClient, WorkflowStatus
 
 from mediaserver.errors import JobBookUnreadable
 
-APPLICATION, WORKFLOW, VERSION = "mediaserver", "chapter", "1"
+APPLICATION, WORKFLOW = "mediaserver", "chapter"
+# The steps of a job in their order; "encode" is one for every piece of the picture.
+STAGES = ("plan", "reuse", "encode", "sound", "slots", "assemble", "bake", "verify", "publish")
+# What was begun with other steps cannot go on with these: it begins anew.
+VERSION = hashlib.sha256(repr(STAGES).encode()).hexdigest()[:8]
 # Masters that were found in raw/, and those that were named on the command line.
 WATCHED, NAMED = "watched", "named"
 ACTIVE = frozenset({"queued", "running", "paused"})
@@ -47,9 +52,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of the book: an order and how far it has come; `command` and `stderr_tail` tell of a failed program.
+    """One row of the book: an order and how far it has come.
 
-    `notes` are sentences on what the chapter has otherwise than its master.
+    `place` is its place among those that wait, from 1. `rungs` has the percent of every rung by its rendition.
+    `commands` are the last ones that were run, as a shell would take them; `command` is the one that failed, and
+    `stderr_tail` what the last program that complained has said. `notes` are sentences on what the chapter has
+    otherwise than its master; `told` is the change that hooks were told of last.
     """
 
     id: str
@@ -71,24 +79,18 @@ class Job:
     command: list[str] | None = None
     stderr_tail: str | None = None
     notes: list[str] | None = None
+    rungs: dict[str, float] | None = None
+    commands: list[str] | None = None
+    told: str | None = None
+    place: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"name": self.file}
 
 
 _NOTED = (
-    "chapter",
-    "version",
-    "stage",
-    "percent",
-    "fps",
-    "eta_s",
-    "code",
-    "sentence",
-    "hint",
-    "command",
-    "stderr_tail",
-    "notes",
+    *("chapter", "version", "stage", "percent", "fps", "eta_s", "code", "sentence", "hint", "command", "stderr_tail"),
+    *("notes", "rungs", "commands", "told"),
 )
 
 
@@ -180,11 +182,15 @@ class JobBook:
         if job.state in ACTIVE:
             self._open.resume_workflow(job.id, queue_name=queue)
         else:
-            self._open.rewind_workflow(job.id, queue_name=queue)
+            self._open.rewind_workflow(job.id, queue_name=queue, application_version=VERSION)
 
     def note(self, id: str, **facts: Any) -> None:
         """Write how far a job has come."""
         self._open.update_workflow_attributes(id, {**facts, "updated": now()}, merge=True)
+
+    def note_told(self, id: str, mark: str) -> None:
+        """Write of which change hooks have been told."""
+        self._open.update_workflow_attributes(id, {"told": mark}, merge=True)
 
     def cancel(self, id: str) -> None:
         self._open.cancel_workflow(id)
@@ -201,6 +207,19 @@ class JobBook:
             self._open.resume_workflow(row.workflow_id, queue_name=row.queue_name)
         return [row.workflow_id for row in orphans]
 
+    def renew(self, living: Collection[str] = ()) -> None:
+        """Let jobs of another version of this program, which nobody would go on with, begin anew with our stages."""
+        rows = self._open.list_workflows(
+            status=["PENDING", "ENQUEUED", "DELAYED"], name=WORKFLOW, load_input=False, load_output=False
+        )
+        for row in rows:
+            if row.app_version != VERSION and (row.status != "PENDING" or row.executor_id not in living):
+                self._begin_anew(row)
+
+    def _begin_anew(self, row: WorkflowStatus) -> None:
+        self._open.cancel_workflow(row.workflow_id)
+        self.again(replace(_job(row), state="cancelled"), row.queue_name or WATCHED)
+
     def jobs(self, ids: Iterable[str] | None = None) -> list[Job]:
         """Return all jobs, or those of `ids`, newest first."""
         rows = self._open.list_workflows(
@@ -215,6 +234,14 @@ def latest(jobs: Iterable[Job]) -> list[Job]:
     for job in jobs:
         kept.setdefault(job.path, job)
     return list(kept.values())
+
+
+def placed(jobs: Iterable[Job]) -> list[Job]:
+    """Number the jobs that wait in the order in which they will be begun."""
+    jobs = list(jobs)
+    waiting = sorted((job for job in jobs if job.state == "queued"), key=lambda job: job.submitted)
+    places = {job.id: place for place, job in enumerate(waiting, 1)}
+    return [replace(job, place=places.get(job.id)) for job in jobs]
 
 
 def now() -> str:

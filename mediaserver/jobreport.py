@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
 from mediaserver.jobbook import Job
 from mediaserver.progress import Progress
 
+TAIL_LINES = 5
 _DOING = {
     "plan": "is looked at",
     "reuse": "is compared with earlier versions",
@@ -47,10 +50,24 @@ def line(job: Job) -> str:
         return f"{job.file} {'is refused' if job.state == 'refused' else 'has failed'}: {job.sentence}\n  {job.hint}"
     if job.state == "paused":
         return f"{job.file} is paused. {job.sentence}\n  {job.hint}"
-    return f"{job.file} {'waits for its turn' if job.state == 'queued' else f'is {job.state}'}."
+    if job.state == "queued":
+        place = f", number {job.place} in the queue" if job.place else ""
+        return f"{job.file} waits for its turn{place}."
+    return f"{job.file} is {job.state}."
 
 
 def doing(job: Job) -> str:
     """Return what a running job does now, with the speed in pictures per second while there is one."""
     speed = f" at {job.fps:.0f} pictures/s" if job.fps else ""
     return f"{job.file} {_DOING.get(job.stage or '', 'is running')}{speed}"
+
+
+def details(job: Job) -> list[str]:
+    """Return what is worth knowing of a job beyond its line: each rung, the failed command, the end of its output."""
+    lines = [f"  {name}  {percent:.0f} %" for name, percent in (job.rungs or {}).items() if job.state == "running"]
+    if job.command:
+        lines.append(f"  command: {shlex.join(job.command)}")
+    elif job.commands and job.state in ("running", "paused"):
+        lines.append(f"  command: {job.commands[-1]}")
+    tail = (job.stderr_tail or "").strip().splitlines()[-TAIL_LINES:]
+    return [*lines, *(f"  | {told}" for told in tail)]

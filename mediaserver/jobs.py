@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy.exc
 from dbos import DBOS
 
 from encoder import publish
@@ -26,7 +27,21 @@ from encoder.tools import find_tools
 from encoder.watch import settled_masters
 from mediaserver.errors import JobUnknown
 from mediaserver.heartbeat import Heartbeat
-from mediaserver.jobbook import ACTIVE, APPLICATION, NAMED, VERSION, WATCHED, WORKFLOW, Job, JobBook, Order, latest, now
+from mediaserver.jobbook import (
+    ACTIVE,
+    APPLICATION,
+    NAMED,
+    VERSION,
+    WATCHED,
+    WORKFLOW,
+    Job,
+    JobBook,
+    Order,
+    latest,
+    now,
+    placed,
+)
+from mediaserver.jobhooks import JobHooks
 from mediaserver.jobwork import Work, choices_of, content_of
 from mediaserver.runnerlock import RunnerLock
 from mediaserver.settings import Settings
@@ -69,6 +84,7 @@ class Jobs:
         self._active: dict[str, threading.Event] = {}
         self._threads: list[threading.Thread] = []
         self._listeners: list[Callable[[list[Job]], None]] = []
+        self._hooks = JobHooks(settings, self._book.note_told)
 
     # --- for every process ----------------------------------------------------------------------------------------
 
@@ -83,7 +99,7 @@ class Jobs:
         jobs = latest(self._opened_book().jobs())
         if not self._lock.is_taken():
             jobs = [replace(job, state="queued", eta_s=None) if job.state in ACTIVE else job for job in jobs]
-        return jobs
+        return placed(jobs)
 
     def submit(self, master: Path, *, named: bool = False) -> str:
         """Enter a master and return its job's id; the same content is the same job.
@@ -191,6 +207,7 @@ class Jobs:
             self._threads.append(threading.Thread(target=self._live, name="heartbeat", daemon=True))
         if self._watching:
             self._threads.append(threading.Thread(target=self._watch, name="watch", daemon=True))
+        self._hooks.start()
         for thread in self._threads:
             thread.start()
 
@@ -200,6 +217,9 @@ class Jobs:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
+        with suppress(sqlalchemy.exc.SQLAlchemyError):
+            self._tell_hooks()
+        self._hooks.stop()
         end_s = time.monotonic() + STOP_S
         while self._active and time.monotonic() < end_s:
             time.sleep(0.02)
@@ -215,6 +235,7 @@ class Jobs:
         if _runner is not None or not self._lock.acquire():
             return
         _runner = self
+        self._renew()
         DBOS(
             config={
                 "name": APPLICATION,
@@ -229,18 +250,33 @@ class Jobs:
         DBOS.listen_queues([WATCHED, NAMED] if self._watching else [NAMED])
         DBOS.launch()
 
+    def _renew(self) -> None:
+        """What another version of this program has begun and left begins anew; with PostgreSQL it may still live."""
+        if self._heart is None:
+            self._book.renew()
+            return
+        with self._heart.inheritance() as living:
+            if living is not None:
+                self._book.renew(living)
+
     def _keep(self) -> None:
-        """Take over when the runner has gone, and tell the listeners what has changed."""
+        """Take over when the runner has gone, and tell listeners and hooks what has changed."""
         told: list[Job] = []
         while not self._stopping.wait(LOOK_S):
             try:
                 self._run_if_free()
+                self._tell_hooks()
                 if self._listeners and (jobs := self.jobs()) != told:
                     told = jobs
                     for listener in self._listeners:
                         listener(jobs)
             except Exception:
                 _log.exception("The jobs could not be looked at; it is tried again.")
+
+    def _tell_hooks(self) -> None:
+        """Of all processes that look at the jobs one tells: the runner, or the first of the living."""
+        if self._hooks.wanted and self._lock.held and (self._heart is None or self._heart.leads()):
+            self._hooks.look(self.jobs())
 
     def _live(self) -> None:
         """Keep our row fresh, and take over the jobs of those whose row is not."""
@@ -305,7 +341,7 @@ class Jobs:
         """Do the rest in turn; one that waits for room on the disk lets others go before it."""
         while True:
             work.room.wait_for(plan, work.check)
-            with self._encoding.taken(ticket, work.check):
+            with self._encoding.taken(ticket, work.wait):
                 if work.room.has(plan):
                     work.finish(plan)
                     return

@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shlex
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from dbos import DBOS
+from dbos import DBOS, StepReservation
 
 from encoder import publish, stages
 from encoder.chunk import Chunk
 from encoder.disk import is_full
-from encoder.encoding import Progress
+from encoder.encoding import Listener, Progress, Tally
 from encoder.errors import CurrentMoved, EncoderError, MasterChanged, ToolCancelled, ToolFailed
 from encoder.guard import Care
 from encoder.model import Choices
@@ -29,16 +33,17 @@ from encoder.stock import RECIPE, Stock
 from encoder.tools import find_tools
 from encoder.watch import check_settled, stamp_of
 from lipsync.errors import LipsyncError
-from mediaserver.jobbook import JobBook, Order
+from mediaserver.jobbook import STAGES, JobBook, Order
 from mediaserver.jobroom import Room
 from mediaserver.ledger import pinned_versions
 from mediaserver.precedence import viewers_lock
 from mediaserver.settings import Settings
 
 LOOK_S = 0.5
-AFTER_ENCODE = ("sound", "slots", "assemble", "bake", "verify", "publish")
-STAGES = ("plan", "reuse", "encode", *AFTER_ENCODE)
-STDERR_NOTED = 8 * 1024
+AFTER_ENCODE = STAGES[STAGES.index("encode") + 1 :]
+STDERR_NOTED, COMMANDS_NOTED = 8 * 1024, 8
+# An encode of all rungs keeps about so many cores busy.
+CORES_PER_CHUNK = 8
 T = TypeVar("T")
 _log = logging.getLogger("dbos.jobs")
 
@@ -70,14 +75,27 @@ class Work:
         self._path, self._media = Path(order.path), Path(order.media)
         self.room = Room(self._media, settings.disk_floor_mb * 1_000_000, self._note)
         self._viewers = viewers_lock(settings.state)
-        self._care = Care(cancelled=self.stopped, held=self._held, stall_s=settings.encoder_stall_s)
+        self._care = Care(
+            cancelled=self.stopped,
+            held=self._held,
+            stall_s=settings.encoder_stall_s,
+            began=self._began,
+            said=lambda tail: self._note(stderr_tail=tail[-STDERR_NOTED:]),
+        )
+        self._commands: deque[str] = deque(maxlen=COMMANDS_NOTED)
+        self._failed = threading.Event()
+        self._told_s, self._waits = 0.0, False
 
     def _note(self, **facts: Any) -> None:
         self._book.note(self._id, **facts)
 
+    def _began(self, command: tuple[str, ...]) -> None:
+        self._commands.append(shlex.join(command))
+        self._note(commands=list(self._commands))
+
     def stopped(self) -> bool:
         """Say whether the work must not go on; what another process has cancelled is seen within half a second."""
-        if self._stopping() or self._cancelled.is_set():
+        if self._stopping() or self._cancelled.is_set() or self._failed.is_set():
             return True
         if time.monotonic() - self._looked_s > LOOK_S:
             self._looked_s = time.monotonic()
@@ -88,6 +106,13 @@ class Work:
     def check(self) -> None:
         if self.stopped():
             raise Interrupted
+
+    def wait(self) -> None:
+        """Be asked while others have their turn; raises Interrupted."""
+        if not self._waits:
+            self._waits = True
+            self._note(stage=None)
+        self.check()
 
     def _held(self) -> bool:
         return self.room.is_low() or self._viewers.is_taken()
@@ -108,21 +133,40 @@ class Work:
 
     def finish(self, plan: Plan) -> None:
         """Run all stages after that."""
-        for chunk in plan.chunks:
-            self.stage("encode", lambda chunk=chunk: self._encode_chunk(plan, chunk), chunk.folder)  # type: ignore[misc]
+        self._encode_chunks(plan)
         for name in AFTER_ENCODE:
             do: Callable[[Plan], None] = getattr(self, f"_{name}")
             self.stage(name, lambda do=do: do(plan))  # type: ignore[misc]
+
+    def _encode_chunks(self, plan: Plan) -> None:
+        """Encode as many chunks at once as there are cores for; when one fails, the others are ended."""
+        tally = stages.tally(plan, self._media, self._tell)
+        with ThreadPoolExecutor(at_once(self._settings.encoders), "encode") as pool:
+            # Steps are numbered here, in one order, so that a restart finds each one's outcome.
+            running = [
+                pool.submit(copy_context().run, self._chunk_stage, plan, chunk, DBOS.reserve_step(), tally)
+                for chunk in plan.chunks
+            ]
+            done, _ = wait(running, return_when=FIRST_EXCEPTION)
+            if failures := [future.exception() for future in done if future.exception()]:
+                self._failed.set()
+                raise next((error for error in failures if isinstance(error, JobFailed)), failures[0]) from None  # type: ignore[misc]
+
+    def _chunk_stage(self, plan: Plan, chunk: Chunk, step: StepReservation, tally: Tally) -> None:
+        self.check()
+        do: Callable[[], None] = lambda: self._encode_chunk(plan, chunk, tally.of(chunk))  # noqa: E731
+        step.run({"name": f"encode {chunk.folder}"}, self._run, "encode", do)
+        tally.done(chunk)
 
     def _sweep(self, plan: Plan) -> None:
         shutil.rmtree(plan.folder(self._media), ignore_errors=True)
         with suppress(OSError):
             (self._media / plan.chapter).rmdir()
 
-    def stage(self, name: str, do: Callable[[], T], part: str = "") -> T:
+    def stage(self, name: str, do: Callable[[], T]) -> T:
         """Run a stage, or take what an earlier run of this job has written down for it; raises JobFailed."""
         self.check()
-        return DBOS.run_step({"name": f"{name} {part}".strip()}, self._run, name, do)
+        return DBOS.run_step({"name": name}, self._run, name, do)
 
     def _run(self, name: str, do: Callable[[], T]) -> T:
         self._note(stage=name)
@@ -156,11 +200,11 @@ class Work:
         if not stages.is_finished(plan, self._media):
             stages.reuse(plan, self._media, Stock.of(self._media))
 
-    def _encode_chunk(self, plan: Plan, chunk: Chunk) -> None:
-        self._encode(plan, lambda: self._encode_frames(plan, chunk))
+    def _encode_chunk(self, plan: Plan, chunk: Chunk, listener: Listener) -> None:
+        def encode() -> None:
+            stages.encode_chunk(plan, chunk, self._media, find_tools(), on_progress=listener, care=self._care)
 
-    def _encode_frames(self, plan: Plan, chunk: Chunk) -> None:
-        stages.encode_chunk(plan, chunk, self._media, find_tools(), on_progress=self._tell, care=self._care)
+        self._encode(plan, encode)
 
     def _sound(self, plan: Plan) -> None:
         self._encode(plan, lambda: stages.encode_sound(plan, self._media, find_tools(), self._care))
@@ -190,8 +234,17 @@ class Work:
             raise MasterChanged(self._path)
 
     def _tell(self, progress: Progress) -> None:
-        eta_s = None if progress.eta_s is None else round(progress.eta_s)
-        self._note(percent=round(progress.percent, 1), fps=round(progress.fps, 1), eta_s=eta_s)
+        """Write the progress down, at most so often that the book has time for others."""
+        whole = progress.frames >= progress.of_frames
+        if not whole and time.monotonic() - self._told_s < LOOK_S:
+            return
+        self._told_s = time.monotonic()
+        self._note(
+            percent=round(progress.percent, 1),
+            fps=round(progress.fps, 1),
+            eta_s=None if progress.eta_s is None else round(progress.eta_s),
+            rungs={name: round(100 * frames / progress.of_frames, 1) for name, frames in progress.rungs},
+        )
 
     def _assemble(self, plan: Plan) -> None:
         if not stages.is_finished(plan, self._media):
@@ -227,6 +280,11 @@ class Work:
                 plan = replace(plan, previous=moved.current)
             else:
                 return
+
+
+def at_once(encoders: int) -> int:
+    """Return how many chunks are encoded at the same time; 0 encoders is what the cores carry."""
+    return encoders or max(1, len(os.sched_getaffinity(0)) // CORES_PER_CHUNK)
 
 
 def choices_of(settings: Settings) -> Choices:

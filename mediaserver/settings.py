@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -80,6 +81,7 @@ class Settings:
     settle_s: float = _setting(2.0, "seconds for which a master must not change before it is taken", 0.1, 3600)
     poll_s: float = _setting(1.0, "seconds between two looks at raw/ while masters settle", 0.05, 60)
     chunk_s: float = _setting(60.0, "seconds of film that are encoded as one piece; shorter than two is one", 1, 3600)
+    encoders: int = _setting(0, "pieces of a long film that are encoded at once; 0 is one for every 8 cores", 0, 64)
     encoder_stall_s: float = _setting(60.0, "seconds without progress after which ffmpeg is taken to hang", 0.5, 3600)
     disk_floor_mb: int = _setting(500, "megabytes on the disk of media/ that encodes leave free", 0, 10_000_000)
     jobs_database: str = _setting(
@@ -88,6 +90,9 @@ class Settings:
     jobs_silent_s: float = _setting(
         15.0, "seconds without a sign of life after which another machine takes over jobs", 1, 600
     )
+    job_webhook: str = _setting("", "address that is sent every change of a job's state as JSON, by POST")
+    job_command: str = _setting("", "command that is run at every change of a job's state, with JSON on its input")
+    job_hook_timeout_s: float = _setting(10.0, "seconds that webhook and command have for one change", 0.1, 600)
     session_idle_h: float = _setting(2.0, "hours without a request after which a session is deleted", 0.001, 24)
     session_max_h: float = _setting(24.0, "hours after which a session is deleted in any case", 0.001, 24)
     photo_max_bytes: int = _setting(12 * 1024 * 1024, "largest photo that is taken", 1024, 256 * 1024 * 1024)
@@ -167,6 +172,12 @@ def _build(values: Mapping[str, Any]) -> Settings:
         raise SettingsError(f"access_log = {settings.access_log!r}: it is one of off, combined and json.")
     if settings.jobs_database and not settings.jobs_database.startswith(("postgresql://", "postgresql+psycopg://")):
         raise SettingsError("jobs_database must begin with postgresql://, or be empty for a file in state/.")
+    if settings.job_webhook and not settings.job_webhook.startswith(("http://", "https://")):
+        raise SettingsError("job_webhook must begin with http:// or https://, or be empty.")
+    try:
+        shlex.split(settings.job_command)
+    except ValueError as error:
+        raise SettingsError(f"job_command = {settings.job_command!r} cannot be split into words: {error}.") from None
     if bool(settings.tls_certificate) != bool(settings.tls_key):
         raise SettingsError("tls_certificate and tls_key belong together: one of them is missing.")
     if settings.workers > 1:

@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 
 from encoder import encoding, stages
 from encoder.boxes import decode_time
-from encoder.chunk import Chunk, check_chunk, chunks_of, fragments, moved
+from encoder.chunk import Chunk, Growth, check_chunk, chunks_of, fragments, moved
+from encoder.encoding import Progress, Tally
 from encoder.errors import BadBoxes, MasterTruncated, ToolCancelled, VerificationFailed
 from encoder.guard import Care
-from encoder.model import Grid, Presentation
+from encoder.model import Choices, Grid, Presentation
 from encoder.tools import Tools, run_tool
+from tests.encoder.conftest import Published
 from tests.masters import make_master, structure, with_slot
 
+# Without the samples of a ladder that is chosen for the film.
+FIXED = Choices(ladder="film")
 RATES = st.sampled_from([Fraction(25), Fraction(30000, 1001), Fraction(24000, 1001), Fraction(50)])
 
 
@@ -49,7 +53,7 @@ def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def made(master: Path, media: Path, tools: Tools, chunk_s: int) -> Path:
-    plan = stages.plan(master, tools, chunk_s=Fraction(chunk_s))
+    plan = stages.plan(master, tools, chunk_s=Fraction(chunk_s), choices=FIXED)
     stages.encode(plan, media, tools)
     stages.assemble(plan, media, tools)
     stages.verify(plan, media, tools)
@@ -58,7 +62,7 @@ def made(master: Path, media: Path, tools: Tools, chunk_s: int) -> Path:
 
 def test_a_film_in_pieces_is_the_film_in_one_piece(film: Path, tmp_path: Path, tools: Tools):
     whole, pieces = made(film, tmp_path / "one", tools, 60), made(film, tmp_path / "many", tools, 4)
-    assert len(stages.plan(film, tools, chunk_s=Fraction(4)).chunks) == 4
+    assert len(stages.plan(film, tools, chunk_s=Fraction(4), choices=FIXED).chunks) == 4
     assert structure(Presentation.load(pieces)) == structure(Presentation.load(whole))
     for name in ("video_180p_h264.mp4", "slot_you.mezzanine.mp4"):
         psnr = differences(whole / name, pieces / name, tools)
@@ -79,7 +83,7 @@ def differences(one: Path, other: Path, tools: Tools) -> list[float]:
 def test_only_missing_chunks_are_encoded_after_an_interruption(
     film: Path, tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ):
-    plan, media = stages.plan(film, tools, chunk_s=Fraction(4)), tmp_path / "media"
+    plan, media = stages.plan(film, tools, chunk_s=Fraction(4), choices=FIXED), tmp_path / "media"
     with pytest.raises(ToolCancelled):
         stages.encode(plan, media, tools, care=Care(cancelled=(plan.work(media) / plan.chunks[1].folder).exists))
     kept = {path.name: path.stat().st_mtime_ns for path in plan.work(media).iterdir() if path.suffix != ".part"}
@@ -95,7 +99,7 @@ def test_only_missing_chunks_are_encoded_after_an_interruption(
 def test_a_container_that_cannot_be_entered_in_the_middle_is_read_from_its_beginning(
     film: Path, tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ):
-    plan, media = stages.plan(film, tools, chunk_s=Fraction(4)), tmp_path / "media"
+    plan, media = stages.plan(film, tools, chunk_s=Fraction(4), choices=FIXED), tmp_path / "media"
     command = encoding.chunk_command
 
     def lost(master, ladder, frames, work, tools, *, seek):  # type: ignore[no-untyped-def]
@@ -108,7 +112,7 @@ def test_a_container_that_cannot_be_entered_in_the_middle_is_read_from_its_begin
 
 def test_a_film_that_ends_inside_a_chunk_says_how_many_pictures_it_has(tmp_path: Path, tools: Tools):
     master = make_master(tmp_path / "part2.mov", frames=300, tools=tools)
-    plan = stages.plan(master, tools, chunk_s=Fraction(4))
+    plan = stages.plan(master, tools, chunk_s=Fraction(4), choices=FIXED)
     make_master(master, frames=250, tools=tools)
     stages.encode_chunk(plan, plan.chunks[0], tmp_path / "media", tools)
     with pytest.raises(MasterTruncated, match="of 300 pictures"):
@@ -116,7 +120,7 @@ def test_a_film_that_ends_inside_a_chunk_says_how_many_pictures_it_has(tmp_path:
 
 
 def test_a_chunk_that_is_cut_off_is_not_taken(film: Path, tmp_path: Path, tools: Tools):
-    plan, media = stages.plan(film, tools, chunk_s=Fraction(4)), tmp_path / "media"
+    plan, media = stages.plan(film, tools, chunk_s=Fraction(4), choices=FIXED), tmp_path / "media"
     chunk = plan.chunks[0]
     stages.encode_chunk(plan, chunk, media, tools)
     file = plan.work(media) / chunk.folder / "video_180p_h264.mp4"
@@ -132,7 +136,7 @@ def test_a_chunk_that_is_cut_off_is_not_taken(film: Path, tmp_path: Path, tools:
 
 
 def test_a_fragment_keeps_its_pictures_when_it_moves(film: Path, tmp_path: Path, tools: Tools):
-    plan, media = stages.plan(film, tools, chunk_s=Fraction(4)), tmp_path / "media"
+    plan, media = stages.plan(film, tools, chunk_s=Fraction(4), choices=FIXED), tmp_path / "media"
     stages.encode_chunk(plan, plan.chunks[1], media, tools)
     with (plan.work(media) / plan.chunks[1].folder / "video_180p_h264.mp4").open("rb") as file:
         first, second = list(fragments(file))[:2]
@@ -141,3 +145,32 @@ def test_a_fragment_keeps_its_pictures_when_it_moves(film: Path, tmp_path: Path,
     assert len(later) == len(second)
     with pytest.raises(BadBoxes, match="tick"):
         moved(second, 9, Fraction(1, 2))
+
+
+def test_the_pictures_of_a_file_are_counted_while_it_grows(published: Published, tmp_path: Path):
+    plan = published.plan
+    whole = (published.folder / "video_180p_h264.mp4").read_bytes()
+    file = tmp_path / "growing.mp4"
+    growth = Growth(file, plan.chunks[0], plan.ladder.grid)
+    assert growth.frames() == 0
+    counts = []
+    for end in range(0, len(whole) + 999, 1000):
+        file.write_bytes(whole[:end])
+        counts.append(growth.frames())
+    assert sorted(set(counts)) == [0, 60, 110]
+    assert counts[-1] == 110
+
+
+def test_progress_of_pieces_is_added_up():
+    said: list[Progress] = []
+    grid = Grid(Fraction(25), 50, 300)
+    first, second, third = chunks_of(grid, Fraction(4))
+    tally = Tally(300, ["a", "b"], said.append)
+    tally.done(first)
+    tally.of(second)(Progress(50, 100, 20.0, (("a", 40), ("b", 30))))
+    tally.of(third)(Progress(10, 100, 5.0))
+    assert [(p.frames, p.fps) for p in said] == [(100, 0), (150, 20), (160, 25)]
+    assert said[-1].rungs == (("a", 140), ("b", 130))
+    tally.done(second)
+    tally.done(third)
+    assert (said[-1].percent, said[-1].fps) == (100, 5)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from encoder import stages
+from encoder.errors import ToolCancelled
+from encoder.guard import Care
 from encoder.model import (
     Grid,
     InsertFormat,
@@ -26,8 +31,11 @@ from encoder.model import (
 )
 from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed
 from lipsync.protocols import Examined, Fragment, Take
+from mediaserver import jobroom, jobs, jobwork
 from mediaserver.app import build_app
 from mediaserver.settings import Settings
+from tests.masters import make_master
+from tests.mediaserver.room import Room
 
 GRID = Grid(Fraction(25), frames_per_segment=50, frames=500)
 SLOT = Slot("you", Fraction(11), Fraction(4), Placement(0.3, 0.1, 0.4, 0.8))
@@ -244,3 +252,65 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     for server, client in running:
         await client.close()
         await server.close()
+
+
+# --- the editors' jobs ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A master of 3 s; copies of it are what the tests drop."""
+    return make_master(tmp_path_factory.mktemp("film") / "film.mov", frames=75)
+
+
+@pytest.fixture(scope="session")
+def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A master that takes many seconds to encode; tests end its jobs before."""
+    return make_master(tmp_path_factory.mktemp("film") / "long.mov", frames=500, size="1280x720")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for patient in (jobs, jobwork, jobroom):
+        monkeypatch.setattr(patient, "LOOK_S", 0.1)
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Room:
+    return Room.below(tmp_path)
+
+
+@pytest.fixture
+def held_encode(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Hold every encode back until the returned function is called."""
+    go, encode = threading.Event(), stages.encode_chunk
+
+    def held(*what: Any, care: Care, **how: Any) -> None:
+        while not go.wait(0.02):
+            if care.cancelled and care.cancelled():
+                raise ToolCancelled
+        encode(*what, care=care, **how)
+
+    monkeypatch.setattr(stages, "encode_chunk", held)
+    yield go.set
+    go.set()
+
+
+@pytest.fixture
+def encodes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The masters whose pictures were encoded, with a mark where two were at once."""
+    done: list[str] = []
+    busy = threading.Lock()
+    encode = stages.encode_chunk
+
+    def counted(plan: stages.Plan, chunk: Any, media: Path, *what: Any, **how: Any) -> None:
+        if plan.missing(media).ladder.rungs:
+            done.append(plan.master.path.name if busy.acquire(blocking=False) else "two at once")
+        try:
+            encode(plan, chunk, media, *what, **how)
+        finally:
+            if busy.locked():
+                busy.release()
+
+    monkeypatch.setattr(stages, "encode_chunk", counted)
+    return done

@@ -70,7 +70,7 @@ class Room:
     def variables(self) -> dict[str, str]:
         """The settings that differ from the defaults, for a process of its own."""
         s, plain = self.settings, Settings()
-        keys = ("settle_s", "poll_s", "chunk_s", "jobs_database", "jobs_silent_s")
+        keys = ("settle_s", "poll_s", "chunk_s", "encoders", "jobs_database", "jobs_silent_s")
         return {
             f"MEDIASERVER_{key.upper()}": str(getattr(s, key)) for key in keys if getattr(s, key) != getattr(plain, key)
         }
@@ -86,6 +86,31 @@ class Room:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+
+def children() -> set[str]:
+    """The ffmpeg processes that this process has started and that run."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            if name == "ffmpeg" and rest.split()[1] == str(os.getpid()) and rest.split()[0] != "Z":
+                found.add(stat.parent.name)
+    return found
+
+
+def encoder_of(jobs: Jobs, name: str) -> str:
+    """Wait until the encode of a master has begun, and return its process."""
+    while True:
+        stages_now = {job["name"]: job["stage"] for job in jobs.listing()}
+        if stages_now.get(name) == "encode" and (running := children()):
+            return running.pop()
+        time.sleep(0.01)
+
+
+def state_of(pid: str) -> str:
+    """The kernel's letter for what a process does: T is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def until(jobs: Jobs, **states: str) -> dict[str, dict[str, Any]]:

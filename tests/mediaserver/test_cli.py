@@ -166,7 +166,7 @@ def test_forget_counts_what_it_deletes(capsys: pytest.CaptureFixture[str]):
 
 def test_a_job_under_way_is_listed_with_its_percent():
     job = Job("1", "a.mov", "/a.mov", "running", "", "", None, stage="encode", percent=41.6, fps=33.0)
-    assert cli._job_line(job) == "a.mov is encoded at 33 pictures/s: 42 %"
+    assert cli._job_lines(job) == ["a.mov is encoded at 33 pictures/s: 42 %"]
 
 
 @contextmanager

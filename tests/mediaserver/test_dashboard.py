@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -97,16 +96,3 @@ async def test_the_page_knows_whether_a_file_may_be_chosen(serve: Serve):
     allowed, forbidden = await serve(photo_file_input=True), await serve()
     assert b'data-photo-file-input="on"' in (await allowed.get(""))[2]
     assert b'data-photo-file-input="off"' in (await forbidden.get(""))[2]
-
-
-async def test_jobs_are_listed_without_what_concerns_this_machine_alone(tmp_path: Path):
-    class Listed:
-        def listing(self) -> list[dict[str, object]]:
-            return [{"name": "part2.mov", "state": "running", "percent": 40.0, "path": "/srv/raw/part2.mov"}]
-
-    (tmp_path / "media").mkdir()
-    worker = ScriptedFaceWorker()
-    settings = Settings(media=tmp_path / "media", state=tmp_path / "state")
-    async with TestServer(build_app(settings, worker, worker, jobs=Listed())) as server, ClientSession() as client:
-        sent = await (await client.get(server.make_url("/api/jobs"))).text()
-    assert json.loads(sent) == {"jobs": [{"name": "part2.mov", "state": "running", "percent": 40.0}]}

@@ -14,9 +14,9 @@ import sqlalchemy
 from mediaserver.heartbeat import Heartbeat
 from mediaserver.jobs import Jobs
 from tests.cluster import cluster
-from tests.masters import make_master, with_slot
+from tests.masters import with_slot
 from tests.mediaserver.room import Room, until
-from tests.mediaserver.test_jobs import BLOCK, BLOCKS
+from tests.mediaserver.test_jobprocesses import BLOCK, BLOCKS
 
 SILENT_S = 2.0
 
@@ -43,11 +43,6 @@ def database(server: str, request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def room(tmp_path: Path, database: str) -> Room:
     return Room.below(tmp_path, jobs_database=database, jobs_silent_s=SILENT_S)
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_master(tmp_path_factory.mktemp("film") / "film.mov", frames=75)
 
 
 def hearts(database: str, count: int) -> list[Heartbeat]:

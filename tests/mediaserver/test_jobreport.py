@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 
 from mediaserver.jobbook import Job
-from mediaserver.jobreport import JobReport, doing, line
+from mediaserver.jobreport import JobReport, details, doing, line
 from mediaserver.progress import Progress
 
 JOB = Job("1", "part2.mov", "/raw/part2.mov", "queued", "2026", "2026", "watched")
@@ -27,6 +27,7 @@ def test_every_state_has_a_sentence():
     assert line(varies).endswith("the chapter part2.\n  Its frame rate varies.")
     assert line(refused) == "part2.mov is refused: It ends too early.\n  Copy it again."
     assert line(replace(refused, state="failed")).startswith("part2.mov has failed: It ends")
+    assert line(replace(JOB, place=3)) == "part2.mov waits for its turn, number 3 in the queue."
     assert line(replace(JOB, state="cancelled")) == "part2.mov is cancelled."
 
 
@@ -60,3 +61,11 @@ def test_programs_get_the_whole_job_in_every_line():
 
 def test_a_job_between_two_stages_is_running():
     assert doing(replace(ENCODED, stage=None, fps=None)) == "part2.mov is running"
+
+
+def test_status_shows_rungs_of_a_running_job_and_command_and_output_of_a_failed_one():
+    running = replace(ENCODED, rungs={"video_720p_h264": 41.2}, commands=["ffmpeg -i a", "ffmpeg -i b"])
+    assert details(running) == ["  video_720p_h264  41 %", "  command: ffmpeg -i b"]
+    failed = replace(running, state="failed", command=["ffmpeg", "-i", "it's"], stderr_tail="1\n2\n3\n4\n5\n6\n")
+    assert details(failed) == ["  command: ffmpeg -i 'it'\"'\"'s'", *(f"  | {n}" for n in range(2, 7))]
+    assert details(replace(running, state="published")) == []

@@ -27,8 +27,8 @@ KILLS = int(os.environ.get("KILLS") or 5)
 SEED = int(os.environ.get("KILL_SEED") or random.SystemRandom().randrange(10**6))
 # Spread over the whole way, so that no run misses a part of it, and at random inside each part.
 MOMENTS = [(part + random.Random(f"{SEED} {part}").random()) / KILLS for part in range(KILLS)]
-# Four pieces of the picture.
-CHUNK_S = 4.0
+# Four pieces of the picture, two at once.
+CHUNK_S, ENCODERS = 4.0, 2
 
 
 @dataclass
@@ -46,7 +46,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dropped(folder: Path, film: Path) -> tuple[Room, Path]:
-    room = Room.below(folder, chunk_s=CHUNK_S)
+    room = Room.below(folder, chunk_s=CHUNK_S, encoders=ENCODERS)
     master = room.drop(film, "part2.mov")
     os.utime(with_slot(master, start=7, duration=2), (1_700_000_000, 1_700_000_000))
     return room, master
