@@ -221,11 +221,17 @@ def _encoded(stream: Any, rung: Rung, grid: Grid, target: Path) -> Any:
         str(target),
         **{"h264": _x264, "av1": _svt_av1, "hevc": _x265}[rung.codec](rung, grid),
         **_colour(rung.transfer),
-        **({"b:v": rung.maxrate_bps} if rung.crf is None else {"crf": rung.crf}),
-        maxrate=rung.maxrate_bps,
-        bufsize=2 * rung.maxrate_bps,
+        **_rate(rung),
         movflags=FRAGMENTS,
     )
+
+
+def _rate(rung: Rung) -> dict[str, int]:
+    """SVT-AV1 takes a ceiling beside a CRF alone; with a rate it keeps to that by itself."""
+    ceiling = {"maxrate": rung.maxrate_bps, "bufsize": 2 * rung.maxrate_bps}
+    if rung.crf is not None:
+        return {"crf": rung.crf, **ceiling}
+    return {"b:v": rung.maxrate_bps, **({} if rung.codec == "av1" else ceiling)}
 
 
 def _x264(rung: Rung, grid: Grid) -> dict[str, Any]:
