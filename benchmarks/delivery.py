@@ -87,7 +87,7 @@ async def serve(root: Path, port: int) -> None:
     settings = Settings(media=root / "media", state=root / "state", connections_max=20_000)
     worker = ScriptedFaceWorker()
     listening = socket.create_server(("127.0.0.1", port), backlog=4096)
-    runner: web.AppRunner = await open_address(build_app(settings, worker, worker), settings, listening)
+    runner: web.AppRunner = await open_address(build_app(settings, worker, worker), settings, [listening])
     try:
         await asyncio.Event().wait()
     finally:

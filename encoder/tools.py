@@ -214,6 +214,20 @@ async def start_companion(command: Sequence[str], env: Mapping[str, str]) -> asy
         raise ToolMissing(command[0]) from error
 
 
+async def start_sibling(command: Sequence[str], descriptors: Sequence[int]) -> asyncio.subprocess.Process:
+    """Start a process that inherits `descriptors` and our standard error, and ends by itself when we do.
+
+    Raises ToolMissing if it cannot be started.
+    """
+    nothing = asyncio.subprocess.DEVNULL
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command, stdin=nothing, stdout=nothing, pass_fds=descriptors, start_new_session=True
+        )
+    except OSError as error:
+        raise ToolMissing(command[0]) from error
+
+
 @cache
 def _leash() -> tuple[str, ...]:
     """Return the words before a command that let the kernel end it with us (prctl(2), PR_SET_PDEATHSIG).

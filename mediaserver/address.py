@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import fcntl
 import logging
 import os
 import resource
@@ -10,6 +12,8 @@ import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn
 
@@ -22,72 +26,126 @@ from mediaserver.fastpath import Desk, FastConnection, Watch, is_usable
 from mediaserver.heads import Heads
 from mediaserver.hosts import Hosts
 from mediaserver.manners import Manners
-from mediaserver.ops import FIGURES
-from mediaserver.ready import INDEX
+from mediaserver.ops import FIGURES, Figures
+from mediaserver.passing import ControlConnection
+from mediaserver.ready import INDEX, Index
+from mediaserver.seats import Seats
 from mediaserver.settings import Settings
 
 # Time that answers under way get to finish when the server is told to stop.
 GRACE_S = 10.0
-# The descriptor that a manager of services, or our own former self, hands over (sd_listen_fds(3)).
+# The first descriptor that a manager of services, or our own former self, hands over (sd_listen_fds(3)).
 HANDED_OVER = 3
 # Descriptors besides those of connections: files, databases, pipes of workers.
 _OTHER_DESCRIPTORS = 256
 _log = logging.getLogger(__name__)
 
 
+# Goes on with a connection: its descriptor, which is then the taker's own, and what has been read of it.
+Take = Callable[[int, bytes], Coroutine[Any, Any, None]]
+
+
 async def open_address(
-    app: web.Application, settings: Settings, listening: socket.socket, tls: ssl.SSLContext | None = None
+    app: web.Application, settings: Settings, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None = None
 ) -> web.AppRunner:
-    """Serve `app` on a listening socket from now on; `cleanup` of what is returned ends it."""
-    log = AccessLog(settings.access_log, settings.trusted_proxies)
+    """Serve `app` on listening sockets from now on; `cleanup` of what is returned ends it."""
+    log = log_of(settings)
     make: Any = Connection
     if INDEX in app and tls is None and settings.fast_path and is_usable():
         make = partial(FastConnection, desk=_desk(app, settings, log))
+    runner = await _runner(app)
+    assert runner.server
+    connect = make_connections(runner.server, door_of(settings, log), make)
+    for listening in sockets:
+        await Site(runner, listening, connect, tls).start()
+    return runner
+
+
+async def open_control(
+    app: web.Application, settings: Settings, seats: Seats, pass_to: Callable[[int, bytes], bool]
+) -> tuple[web.AppRunner, Take]:
+    """Serve `app` on connections that byte workers pass on; also return what takes one."""
+    log, loop = log_of(settings), asyncio.get_running_loop()
+    make = partial(ControlConnection, desk=_desk(app, settings, log), pass_to=pass_to)
+    runner = await _runner(app)
+    assert runner.server
+    connect = make_connections(runner.server, door_of(settings, log, seats), make)
+
+    async def take(descriptor: int, first: bytes) -> None:
+        with suppress(ConnectionError):
+            await loop.connect_accepted_socket(lambda: connect(first=first), socket.socket(fileno=descriptor))
+
+    return runner, take
+
+
+async def _runner(app: web.Application) -> web.AppRunner:
     runner = web.AppRunner(app, shutdown_timeout=GRACE_S)
     await runner.setup()
-    assert runner.server
-    door = Door(
+    return runner
+
+
+def log_of(settings: Settings) -> AccessLog:
+    return AccessLog(settings.access_log, settings.trusted_proxies)
+
+
+def door_of(settings: Settings, log: AccessLog, seats: Seats | None = None) -> Door:
+    """Return what all connections of an address share."""
+    return Door(
         Manners(settings.cors_origins),
         settings.connections_max,
         settings.keepalive_s,
         settings.head_timeout_s,
         settings.stall_s,
-        options={"access_log_class": lambda *_: log},
+        seats or Seats(),
+        {"access_log_class": lambda *_: log},
     )
-    await Site(runner, listening, make_connections(runner.server, door, make), tls).start()
-    return runner
 
 
 def _desk(app: web.Application, settings: Settings, log: AccessLog) -> Desk:
-    watch = Watch()
+    desk = desk_of(settings, app[INDEX], app[FIGURES], log)
 
     async def close(_app: web.Application) -> None:
-        watch.close()
+        desk.watch.close()
 
     app.on_cleanup.append(close)
+    return desk
+
+
+def desk_of(settings: Settings, index: Index, figures: Figures, log: AccessLog) -> Desk:
+    """Return what all fast connections share."""
     heads = Heads(Hosts(settings.allowed_hosts, settings.host), settings.cors_origins)
-    return Desk(heads, app[INDEX], app[FIGURES], log if log.enabled else None, watch)
+    return Desk(heads, index, figures, log if log.enabled else None, Watch())
 
 
-def listen(host: str, port: int, flag: str = "--port") -> socket.socket:
-    """Return a listening socket; raises PortTaken or AddressUnusable."""
+def listen(host: str, port: int, flag: str = "--port", *, shared: bool = False) -> socket.socket:
+    """Return a listening socket, `shared` if more of ours are to listen there; raises PortTaken, AddressUnusable."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG, reuse_port=shared)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(host, port, flag) from error
         raise AddressUnusable(host, port, error.strerror or str(error)) from error
 
 
-def listen_main(settings: Settings) -> socket.socket:
-    """Return the socket that was handed over to this process, else a new one; raises PortTaken, AddressUnusable."""
-    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS", "0") != "0":
+def listen_main(settings: Settings) -> list[socket.socket]:
+    """Return the sockets handed over to this process, else new ones, one for each worker (SO_REUSEPORT, socket(7)).
+
+    Raises PortTaken, AddressUnusable.
+    """
+    if os.environ.get("LISTEN_PID") == str(os.getpid()) and (count := int(os.environ.get("LISTEN_FDS", "0"))):
         for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
             os.environ.pop(name, None)
-        os.set_inheritable(HANDED_OVER, False)
-        return socket.socket(fileno=HANDED_OVER)
-    return listen(settings.host, settings.port)
+        for descriptor in range(HANDED_OVER, HANDED_OVER + count):
+            os.set_inheritable(descriptor, False)
+        return [socket.socket(fileno=HANDED_OVER + number) for number in range(count)]
+    if settings.workers == 1:
+        return [listen(settings.host, settings.port)]
+    # with SO_REUSEPORT nobody is told that another server has the port already
+    listen(settings.host, settings.port).close()
+    first = listen(settings.host, settings.port, shared=True)
+    port = first.getsockname()[1]
+    return [first, *(listen(settings.host, port, shared=True) for _ in range(settings.workers - 1))]
 
 
 def listen_admin(settings: Settings) -> socket.socket | None:
@@ -99,18 +157,18 @@ def listen_admin(settings: Settings) -> socket.socket | None:
         return None
 
 
-def start_anew(listening: socket.socket) -> NoReturn:
-    """Replace this process by its own program, which reads settings and code again and goes on with the same socket.
+def start_anew(sockets: Sequence[socket.socket]) -> NoReturn:
+    """Replace this process by its own program, which reads settings and code again and goes on with the same sockets.
 
-    Clients that come meanwhile wait in the socket's queue; none is refused.
+    Clients that come meanwhile wait in the sockets' queues; none is refused.
     """
     # a signal that arrives before the new program is ready to hear it must not end it
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    if listening.fileno() == HANDED_OVER:
-        os.set_inheritable(HANDED_OVER, True)
-    else:
-        os.dup2(listening.fileno(), HANDED_OVER)
-    os.environ["LISTEN_PID"], os.environ["LISTEN_FDS"] = str(os.getpid()), "1"
+    # first out of the way of the places where they are to be
+    above = [fcntl.fcntl(listening, fcntl.F_DUPFD_CLOEXEC, HANDED_OVER + len(sockets)) for listening in sockets]
+    for number, descriptor in enumerate(above):
+        os.dup2(descriptor, HANDED_OVER + number)
+    os.environ["LISTEN_PID"], os.environ["LISTEN_FDS"] = str(os.getpid()), str(len(sockets))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 

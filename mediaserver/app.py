@@ -8,20 +8,32 @@ import resource
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, suppress
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from encoder.tools import python_module, start_sibling
 from lipsync.protocols import FaceWorker, Signing
 from mediaserver.accesslog import show_access_log
-from mediaserver.address import listen_admin, listen_main, make_room, open_address, start_anew, tls_context, url_of
+from mediaserver.address import (
+    listen_admin,
+    listen_main,
+    make_room,
+    open_address,
+    open_control,
+    start_anew,
+    tls_context,
+    url_of,
+)
 from mediaserver.connections import refuse_other_versions
 from mediaserver.dashboard import Dashboard, JobListing, NoJobs
 from mediaserver.errors import ConsentIncomplete, NotSetUp
+from mediaserver.fastpath import is_usable
 from mediaserver.filmclient import FilmClient
 from mediaserver.hosts import Hosts, is_loopback
 from mediaserver.library import Library
@@ -38,11 +50,14 @@ from mediaserver.trust import Trust
 from mediaserver.verifying import Verifying
 from mediaserver.viewer import Viewer
 from mediaserver.wording import check_label
+from mediaserver.workers import Crew
 
 if TYPE_CHECKING:
     from mediaserver.jobbook import Job
 
 SWEEP_S = 20.0
+# What must hold for the server to be ready.
+CHECKS = web.AppKey("checks", list[Callable[[], bool]])
 _LARGEST_BODY_BYTES = 64 * 1024
 _log = logging.getLogger(__name__)
 
@@ -87,11 +102,12 @@ def build_app(
         client_max_size=_LARGEST_BODY_BYTES,
     )
     app[FIGURES] = figures
+    app[CHECKS] = [settings.media.is_dir]
     streams = Streams(library)
     app[INDEX] = Index(library, streams, Manners(settings.cors_origins))
     dashboard = Dashboard(settings, jobs or NoJobs(), scripts)
     parts = (
-        Ops(settings.media.is_dir),
+        Ops(lambda: all(check() for check in app[CHECKS])),
         dashboard,
         viewer,
         Scenes(sessions, settings),
@@ -157,9 +173,10 @@ def serve(
     show_access_log(settings.access_log)
     make_room(settings)
     tls = tls_context(settings)
-    with listen_main(settings) as listening:
-        if asyncio.run(_serve(settings, listening, tls, watch=watch, ready=ready, show=show)):
-            start_anew(listening)
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(listening) for listening in listen_main(settings)]
+        if asyncio.run(_serve(settings, sockets, tls, watch=watch, ready=ready, show=show)):
+            start_anew(sockets)
 
 
 def signing_of(settings: Settings) -> Signing:
@@ -177,7 +194,7 @@ def check_public(settings: Settings) -> None:
 
 async def _serve(
     settings: Settings,
-    listening: socket.socket,
+    sockets: Sequence[socket.socket],
     tls: ssl.SSLContext | None,
     *,
     watch: bool,
@@ -189,9 +206,6 @@ async def _serve(
 
     told = Told()
     async with AsyncExitStack() as stack:
-        # what is served on is closed when the serving ends; the other name keeps the queue of clients open
-        served = listening.dup()
-        stack.callback(served.close)
         admin = listen_admin(settings)
         signing = signing_of(settings)
         examiner, renderer = WarmWorker(signing), WarmWorker(signing)
@@ -201,12 +215,15 @@ async def _serve(
         app = build_app(
             settings, examiner, renderer, jobs=jobs, inspector=lambda: WarmWorker(signing), scripts=_scripts()
         )
-        await _start(stack, app, settings, served, tls)
+        if _has_crew(settings, tls):
+            await _start_crew(stack, app, settings, sockets)
+        else:
+            await _start(stack, app, settings, sockets, tls)
         if admin:
-            await _start(stack, admin_app(app[FIGURES]), settings, admin)
-        ready(Addresses(url_of(listening, tls=tls is not None), url_of(admin) if admin else None))
+            await _start(stack, admin_app(app[FIGURES]), settings, (admin,))
+        ready(Addresses(url_of(sockets[0], tls=tls is not None), url_of(admin) if admin else None))
         await told.event.wait()
-        if not told.anew:
+        for listening in () if told.anew else sockets:
             listening.close()
     return told.anew
 
@@ -239,10 +256,39 @@ async def _start(
     stack: AsyncExitStack,
     app: web.Application,
     settings: Settings,
-    listening: socket.socket,
+    sockets: Sequence[socket.socket],
     tls: ssl.SSLContext | None = None,
 ) -> None:
-    stack.push_async_callback((await open_address(app, settings, listening, tls)).cleanup)
+    # what is served on is closed when the serving ends; the other name keeps the queue of clients open
+    served = [stack.enter_context(listening.dup()) for listening in sockets]
+    stack.push_async_callback((await open_address(app, settings, served, tls)).cleanup)
+
+
+def _has_crew(settings: Settings, tls: ssl.SSLContext | None) -> bool:
+    """Whether byte workers are to be started; says so if they are asked for and cannot be."""
+    possible = tls is None and settings.fast_path and is_usable()
+    if settings.workers > 1 and not possible:
+        _log.warning("Byte workers need the fast path, and no TLS here: one process serves all.")
+    return settings.workers > 1 and possible
+
+
+async def _start_crew(
+    stack: AsyncExitStack, app: web.Application, settings: Settings, sockets: Sequence[socket.socket]
+) -> None:
+    """Let byte workers listen, and answer what they pass on; they stop first."""
+    figures = app[FIGURES]
+    crew = Crew(settings, sockets, figures, _start_worker)
+    runner, crew.take = await open_control(app, settings, crew.seats, crew.pass_back)
+    stack.push_async_callback(runner.cleanup)
+    stack.push_async_callback(crew.close)
+    app[CHECKS].append(lambda: crew.complete)
+    figures.gauge("mediaserver_byte_workers", "Byte workers that listen.", lambda: crew.running)
+    figures.gauge("mediaserver_connections", "Open connections of all processes.", lambda: crew.seats.taken)
+    await crew.open()
+
+
+async def _start_worker(words: Sequence[str], descriptors: Sequence[int]) -> Process:
+    return await start_sibling((*python_module("mediaserver.byteworker"), *words), descriptors)
 
 
 class Told:

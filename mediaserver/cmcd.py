@@ -62,6 +62,20 @@ class Players:
                 self._sums[key] += int(value)
                 self._counts[key] += 1
 
+    def taken(self) -> list[dict[str, int]]:
+        """Return all counts and begin at nought again."""
+        counts = [{"requests": self.requests, "starved": self.starved}, self._sums, self._counts]
+        self.__init__()  # type: ignore[misc]
+        return counts
+
+    def add(self, counts: list[dict[str, int]]) -> None:
+        """Add what `taken` has returned elsewhere."""
+        self.requests += counts[0]["requests"]
+        self.starved += counts[0]["starved"]
+        for key in _MEASURES:
+            self._sums[key] += counts[1][key]
+            self._counts[key] += counts[2][key]
+
     def lines(self) -> list[str]:
         """Return the figures in Prometheus' text form."""
         lines = _counter("mediaserver_cmcd_requests_total", "Requests with CMCD.", self.requests)

@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import LineTooLong
 from mediaserver.errors import BadRequest, ServerError
 from mediaserver.manners import Manners
 from mediaserver.problems import Handler, problem
+from mediaserver.seats import Seats
 
 if TYPE_CHECKING:
     import ssl
@@ -94,7 +95,7 @@ class Door:
     keepalive_s: float
     head_s: float
     stall_s: float
-    open: int = 0
+    seats: Seats = field(default_factory=Seats)
     options: dict[str, Any] = field(default_factory=dict)
 
     def refusal(self, error: ServerError) -> web.Response:
@@ -137,14 +138,15 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         door = self._door
-        door.open += 1
+        door.seats.take()
         _end_stalled(transport, door.stall_s)
-        self._refused = door.open > door.connections_max
-        if door.open > door.connections_max + TOLD:
+        taken = door.seats.taken
+        self._refused = taken > door.connections_max
+        if taken > door.connections_max + TOLD:
             self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._door.open -= 1
+        self._door.seats.leave()
         self._stop_timer()
         super().connection_lost(exc)
 
@@ -232,7 +234,7 @@ class Site(web.SockSite):
 
     def __init__(
         self,
-        runner: web.AppRunner,
+        runner: web.BaseRunner,
         listening: socket.socket,
         make: Callable[[], asyncio.Protocol],
         tls: ssl.SSLContext | None = None,
@@ -247,8 +249,8 @@ class Site(web.SockSite):
 
 
 def make_connections(
-    server: Server, door: Door, make: Callable[[Server, Door, asyncio.AbstractEventLoop], Connection] = Connection
-) -> Callable[[], Connection]:
+    server: Server, door: Door, make: Callable[..., Connection] = Connection
+) -> Callable[..., Connection]:
     """Return what makes a connection for every client of `server`."""
     server.request_factory = partial(_strict_request, server.request_factory)
     return partial(make, server, door, asyncio.get_running_loop())

@@ -93,10 +93,10 @@ class Desk:
 
 @dataclass(slots=True)
 class Transfer:
-    """What is still to be sent: the rest of a head, then `left` of `size` bytes of a file; and for the log."""
+    """What is still to be sent: the rest of a head or text, then `left` of `size` bytes of a file; and for the log."""
 
     head: bytes
-    file: OpenFile
+    file: OpenFile | None
     offset: int
     size: int
     left: int
@@ -267,17 +267,20 @@ class FastConnection(Connection):
             self._desk.figures.cmcd(asked.cmcd)
 
     def _send_text(self, ready: Ready, cut: Cut, asked: Asked) -> None:
-        """Send from memory; what does not fit is asyncio's to keep."""
+        """Send from memory; what does not fit is a transfer."""
         assert self._socket
-        assert self.transport
-        text = ready.text(cut, CLOCK.date())
+        text, sent = ready.text(cut, CLOCK.date()), 0
         try:
             sent = self._socket.send(text)
+        except (BlockingIOError, InterruptedError):
+            pass
         except OSError:
-            sent = 0
+            self.force_close()
+            return
         if sent < len(text):
-            self.transport.write(text[sent:])
-        if self._desk.log:
+            self._begin_transfer(Transfer(text[sent:], None, 0, cut.size, 0, asked, monotonic()))
+            self._go_on()
+        elif self._desk.log:
             self._log(asked, cut.status, cut.size, monotonic())
 
     def _send_file(self, file: OpenFile, cut: Cut, asked: Asked) -> None:
@@ -325,7 +328,7 @@ class FastConnection(Connection):
             if transfer.head:
                 sent = self._socket.send(transfer.head)
                 transfer.head = transfer.head[sent:]
-            while transfer.left and not transfer.head:
+            while transfer.left and transfer.file and not transfer.head:
                 if turn <= 0:
                     self._loop.call_soon(self._go_on)
                     return False
@@ -338,12 +341,13 @@ class FastConnection(Connection):
                 turn -= sent
         except (BlockingIOError, InterruptedError):
             return False
-        return transfer.left == 0
+        return not (transfer.head or transfer.left)
 
     def _begin_transfer(self, transfer: Transfer) -> None:
         """Go on whenever the client takes more; no timer of aiohttp's may end the connection meanwhile."""
         self._transfer = transfer
-        transfer.file.hold()
+        if transfer.file:
+            transfer.file.hold()
         self._at_work = self._request_in_progress = True
         if self._keepalive_handle is not None:
             self._keepalive_handle.cancel()
@@ -364,7 +368,8 @@ class FastConnection(Connection):
         """Let go of the file, and tell whoever waits for the end of this answer: a shutdown."""
         transfer, self._transfer = self._transfer, None
         assert transfer
-        transfer.file.release()
+        if transfer.file:
+            transfer.file.release()
         status = 206 if transfer.asked.span else 200
         self._log(transfer.asked, status, transfer.size - transfer.left, transfer.began_s)
         self._at_work = self._request_in_progress = False

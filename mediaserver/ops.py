@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -12,6 +13,9 @@ from mediaserver import __version__
 from mediaserver.cmcd import Players, spoken
 
 _NO_STORE = {"Cache-Control": "no-store"}
+
+
+Counts = dict[str, Any]
 
 
 class Figures:
@@ -42,6 +46,19 @@ class Figures:
             self.cmcd(said)
         if scene := response.headers.get("X-Scene"):
             self._scenes[scene] += 1
+
+    def handed_over(self) -> Counts | None:
+        """Return what has been counted since the last time, for the process that tells the figures; None if nothing."""
+        if not self._answers:
+            return None
+        counts = {"answers": {str(status): n for status, n in self._answers.items()}, "players": self._players.taken()}
+        self._answers.clear()
+        return counts
+
+    def add(self, counts: Counts) -> None:
+        """Add what another process has counted."""
+        self._answers.update({int(status): n for status, n in counts["answers"].items()})
+        self._players.add(counts["players"])
 
     def text(self) -> str:
         """Return the figures in Prometheus' text form, version 0.0.4."""

@@ -55,7 +55,9 @@ class Settings:
     host: str = _setting("127.0.0.1", "address on which viewers are served; 0.0.0.0 for the network")
     port: int = _setting(8080, "port on which viewers are served; 0 takes any free one", 0, 65535)
     admin_port: int = _setting(9090, "port of metrics, on 127.0.0.1 only; 0 takes any free one", 0, 65535)
-    workers: int = _setting(1, "web server processes", 1)
+    workers: int = _setting(
+        1, "processes that send published files; more than 1 stand beside the one that does all else", 1, 64
+    )
     cors_origins: tuple[str, ...] = _setting(("*",), "origins whose pages may read streams and sessions")
     allowed_hosts: tuple[str, ...] = _setting(
         (),
@@ -162,6 +164,11 @@ def value_of(settings: Settings, key: str) -> Any:
     return getattr(settings.consent, inner) if inner else getattr(settings, outer)
 
 
+def restored(values: Mapping[str, Any]) -> Settings:
+    """Return settings from all their values by dotted key, as another process has sent them."""
+    return _build({key: _checked(key, value, "the other process") for key, value in values.items()})
+
+
 def _build(values: Mapping[str, Any]) -> Settings:
     inner = {key.partition(".")[2]: value for key, value in values.items() if "." in key}
     outer = {key: value for key, value in values.items() if "." not in key}
@@ -180,11 +187,6 @@ def _build(values: Mapping[str, Any]) -> Settings:
         raise SettingsError(f"job_command = {settings.job_command!r} cannot be split into words: {error}.") from None
     if bool(settings.tls_certificate) != bool(settings.tls_key):
         raise SettingsError("tls_certificate and tls_key belong together: one of them is missing.")
-    if settings.workers > 1:
-        raise SettingsError(
-            f"workers = {settings.workers}: this version serves with one process.",
-            "Leave workers at 1; one process serves hundreds of viewers, and renders run in processes of their own.",
-        )
     return settings
 
 

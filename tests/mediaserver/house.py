@@ -69,7 +69,7 @@ def housed(root: Path, **overrides: Any) -> Iterator[House]:
     async def serve(told_to_stop: asyncio.Event) -> None:
         worker = ScriptedFaceWorker()
         app = build_app(settings, worker, worker)
-        runner = await open_address(app, settings, socket.create_server(("127.0.0.1", 0), backlog=4096))
+        runner = await open_address(app, settings, [socket.create_server(("127.0.0.1", 0), backlog=4096)])
         found.append(House("127.0.0.1", runner.addresses[0][1], app, runner, loop))
         ready.set()
         await told_to_stop.wait()

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,25 +137,34 @@ def until_refused(port: int) -> None:
 def test_begun_anew_the_server_refuses_nobody_and_breaks_nothing_off(tmp_path: Path):
     film = furnish(tmp_path, LONG_BYTES)
     with serving(tmp_path) as (process, port):
-        found: list[int] = []
-        stop = threading.Event()
-        asking = threading.Thread(target=keep_asking, args=(port, found, stop))
-        asking.start()
-        with connected("127.0.0.1", port, receive_bytes=4096) as wire:
-            wire.write(FILM)
-            first = wire.exactly(100_000)
-            process.send_signal(signal.SIGHUP)
-            rest = wire.exactly(first.index(b"\r\n\r\n") + 4 + len(film) - 100_000)
-            assert (first + rest).partition(b"\r\n\r\n")[2] == film
-        assert ready(process) == port
-        asked = len(found)
-        while len(found) < asked + 3:
-            assert asking.is_alive()
-        stop.set()
-        asking.join()
+        with keep_asking_while(port) as found:
+            with connected("127.0.0.1", port, receive_bytes=4096) as wire:
+                wire.write(FILM)
+                first = wire.exactly(100_000)
+                process.send_signal(signal.SIGHUP)
+                rest = wire.exactly(first.index(b"\r\n\r\n") + 4 + len(film) - 100_000)
+                assert (first + rest).partition(b"\r\n\r\n")[2] == film
+            assert ready(process) == port
+            asked = len(found)
+            while len(found) < asked + 3:
+                time.sleep(0.01)
         assert set(found) == {200}
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+@contextmanager
+def keep_asking_while(port: int) -> Iterator[list[int]]:
+    """Ask all the time until the block ends; give what is found so far."""
+    found: list[int] = []
+    stop = threading.Event()
+    asking = threading.Thread(target=keep_asking, args=(port, found, stop))
+    asking.start()
+    try:
+        yield found
+    finally:
+        stop.set()
+        asking.join()
 
 
 def keep_asking(port: int, found: list[int], stop: threading.Event) -> None:

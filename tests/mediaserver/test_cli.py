@@ -63,8 +63,8 @@ def test_common_flags_stand_before_or_after_the_verb(words: list[str], capsys: p
 
 
 def test_a_wrong_setting_is_usage_with_sentence_and_hint(capsys: pytest.CaptureFixture[str]):
-    assert main(["config", "--workers", "2"]) == cli.USAGE
-    assert capsys.readouterr().err.startswith("error: workers = 2")
+    assert main(["config", "--workers", "0"]) == cli.USAGE
+    assert capsys.readouterr().err.startswith("error: --workers: workers must be between 1 and 64")
 
 
 def test_a_refusal_is_one_sentence_and_one_hint_on_standard_error(capsys: pytest.CaptureFixture[str]):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from mediaserver.cli import main
 from mediaserver.errors import SettingsError
-from mediaserver.settings import Settings, keys, load_settings, value_of
+from mediaserver.settings import Settings, keys, load_settings, restored, value_of
 
 
 def write(folder: Path, text: str) -> Path:
@@ -130,10 +131,11 @@ def test_a_file_that_was_named_and_is_not_there_is_an_error(tmp_path: Path):
         load_settings(tmp_path / "other.toml", env={})
 
 
-def test_more_than_one_worker_is_refused_with_a_reason():
-    with pytest.raises(SettingsError, match="one process") as caught:
-        load_settings(env={}, flags={"workers": 2})
-    assert "Leave workers at 1" in caught.value.hint
+def test_settings_come_whole_through_json_to_another_process(tmp_path: Path):
+    flags = {"workers": 2, "media": tmp_path, "allowed_hosts": ["film.example"], "consent.age": 18}
+    given = load_settings(env={}, flags=flags).settings
+    said = json.dumps({key: value_of(given, key) for key, _ in keys()}, default=str)
+    assert restored(json.loads(said)) == given
 
 
 def test_every_setting_says_what_it_is_and_how_it_is_measured():

@@ -91,6 +91,11 @@ class Wire:
         """Whether the server closes without another byte."""
         return not self._read and not self._more()
 
+    @property
+    def port(self) -> int:
+        """The port of this end."""
+        return int(self._socket.getsockname()[1])
+
     def half_close(self) -> None:
         self._socket.shutdown(socket.SHUT_WR)
 
