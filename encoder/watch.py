@@ -88,10 +88,16 @@ def _file_stamp(path: Path, tail: bytes = b"") -> tuple[str, int, int, bytes]:
 
 
 def _tail(master: Path) -> bytes:
-    """Some copies reserve the whole size first: only the last bytes tell that they have arrived."""
-    with master.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-        return file.read(TAIL_BYTES)
+    """Some copies reserve the whole size first: only the last bytes tell that they have arrived.
+
+    A file that may not be read is reported like any other, so that somebody is told why nothing comes of it.
+    """
+    try:
+        with master.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            return file.read(TAIL_BYTES)
+    except PermissionError:
+        return b"forbidden"
 
 
 async def settled_masters(raw: Path, settle_s: float, poll_s: float) -> AsyncGenerator[Path, None]:

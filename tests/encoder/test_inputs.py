@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -15,13 +14,7 @@ import pytest
 
 from encoder import stages
 from encoder.errors import (
-    CodecUnsupported,
-    EncoderError,
-    MasterDamaged,
     MasterForbidden,
-    MasterTruncated,
-    MasterUnreadable,
-    PictureTooSmall,
 )
 from encoder.ladder import PLAIN
 from encoder.manifest import dash, hls_multivariant
@@ -29,21 +22,12 @@ from encoder.model import Choices, Presentation
 from encoder.probe import probe
 from encoder.tools import Tools, run_tool
 from tests.masters import make_master
+from tests.oddmasters import X264, drawn, ffmpeg, locked
 
-X264 = ("-c:v", "libx264", "-preset", "ultrafast")
 PQ = ("-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc")
 # What a mastering display could show (SMPTE ST 2086), in the words of x265.
 STATIC = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
 HLG = ("-color_primaries", "bt2020", "-color_trc", "arib-std-b67", "-colorspace", "bt2020nc")
-
-
-def ffmpeg(tools: Tools, *words: str) -> None:
-    run_tool((str(tools.ffmpeg), "-hide_banner", "-v", "error", "-y", *words))
-
-
-def drawn(tools: Tools, path: Path, source: str, *words: str) -> Path:
-    ffmpeg(tools, "-f", "lavfi", "-i", source, *words, str(path))
-    return path
 
 
 def chapter(master: Path, tools: Tools, choices: Choices = PLAIN) -> tuple[Presentation, Path, stages.Plan]:
@@ -189,37 +173,6 @@ def luma10(file: Path, tools: Tools) -> int:
     return int(struct.unpack("<H", run_tool(words)[:2])[0])
 
 
-def test_an_edit_list_hides_what_the_editor_cut_away(tools: Tools, tmp_path: Path):
-    """The film is cut in the middle of a group of pictures: the file still holds the pictures before."""
-    whole = make_master(tmp_path / "whole.mov", frames=100, codec=(*X264, "-g", "50"), tools=tools)
-    ffmpeg(tools, "-ss", "1.32", "-i", str(whole), "-c", "copy", str(tmp_path / "cut.mp4"))
-    p, _, _ = chapter(tmp_path / "cut.mp4", tools)
-    assert abs(p.grid.frames - 67) <= 1
-
-
-@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
-def test_what_lies_before_time_zero_is_not_shown(tools: Tools, tmp_path: Path, suffix: str):
-    whole = make_master(tmp_path / "whole.mov", frames=75, channels=0, tools=tools)
-    target = tmp_path / f"early.{suffix}"
-    early = ("-output_ts_offset", "-1", "-avoid_negative_ts", "disabled")
-    ffmpeg(tools, "-i", str(whole), "-c", "copy", *early, str(target))
-    p, _, _ = chapter(target, tools)
-    assert p.grid.frames == 50
-
-
-def test_three_hundred_frames_a_second_become_sixty(tools: Tools, tmp_path: Path):
-    p, _, plan = chapter(make_master(tmp_path / "fast.mov", rate="300", frames=300, tools=tools), tools)
-    assert (p.grid.rate, p.grid.frames) == (60, 60)
-    assert "60 are kept" in plan.master.notes[0]
-
-
-def test_an_8k_picture_becomes_the_usual_rungs(tools: Tools, tmp_path: Path):
-    codec = (*X264, "-tune", "zerolatency")
-    master = make_master(tmp_path / "8k.mov", size="7680x4320", frames=2, channels=0, codec=codec, tools=tools)
-    plan = stages.plan(master, tools)
-    assert [rung.height for rung in plan.ladder.rungs if rung.codec == "h264"] == [1080, 720, 432]
-
-
 def test_each_language_is_a_sound_of_its_own_and_a_file_beside_the_master_replaces_the_one_inside(
     tools: Tools, tmp_path: Path
 ):
@@ -247,16 +200,6 @@ def pitch(file: Path, tools: Tools) -> float:
     return crossings * 48000 / len(samples)
 
 
-def test_forty_sound_tracks_in_one_language_are_one_sound(tools: Tools, tmp_path: Path):
-    master = tmp_path / "many.mov"
-    maps = ("-map", "0:v", *(word for _ in range(40) for word in ("-map", "1:a")))
-    inputs = ("-f", "lavfi", "-i", "testsrc2=s=160x90:r=25:d=1", "-f", "lavfi", "-i", "sine=r=48000:d=1")
-    ffmpeg(tools, *inputs, *maps, *X264, "-c:a", "aac", str(master))
-    p, _, plan = chapter(master, tools)
-    assert [audio.id for audio in p.audios] == ["audio_und"]
-    assert "40 sound tracks" in plan.master.notes[0]
-
-
 def test_a_sound_beside_a_silent_master_is_its_sound(tools: Tools, tmp_path: Path):
     master = make_master(tmp_path / "part1.mov", channels=0, frames=30, tools=tools)
     ffmpeg(tools, "-f", "lavfi", "-i", "sine=r=48000:d=1", str(tmp_path / "part1.deu.wav"))
@@ -264,105 +207,8 @@ def test_a_sound_beside_a_silent_master_is_its_sound(tools: Tools, tmp_path: Pat
     assert [audio.id for audio in p.audios] == ["audio_de"]
 
 
-@pytest.mark.parametrize(("share", "codec"), [(0.04, "prores_ks"), (0.04, "libx264")])
-def test_a_corrupt_middle_is_published_with_a_warning(tools: Tools, tmp_path: Path, share: float, codec: str):
-    master = corrupt_middle(tmp_path, tools, codec, share)
-    p, _, _ = chapter(master, tools)
-    assert p.grid.frames == 100
-    assert re.search(r"damaged: ffmpeg could not decode it \d+ times", p.notes[-1])
-
-
-def test_a_master_of_which_much_cannot_be_decoded_fails(tools: Tools, tmp_path: Path):
-    master = corrupt_middle(tmp_path, tools, "prores_ks", 0.3)
-    with pytest.raises(MasterDamaged, match="% of its pictures") as caught:
-        chapter(master, tools)
-    assert "copy it again" in caught.value.hint
-    assert not (tmp_path / "media" / "worn" / "current").exists()
-
-
-def corrupt_middle(folder: Path, tools: Tools, codec: str, share: float) -> Path:
-    path = make_master(folder / "worn.mov", size="640x360", channels=0, codec=("-c:v", codec), tools=tools)
-    data = bytearray(path.read_bytes())
-    first = len(data) // 2
-    noise = random.Random(1)
-    data[first : first + int(len(data) * share)] = noise.randbytes(int(len(data) * share))
-    path.write_bytes(data)
-    return path
-
-
-# --- what is refused ---------------------------------------------------------------------------------------------
-
-
-def lying_clock(folder: Path, tools: Tools) -> Path:
-    """A Matroska that claims ten hours (its Duration element, ID 0x4489, is a double of milliseconds)."""
-    path = make_master(folder / "lie.mkv", frames=50, channels=0, tools=tools)
-    data = bytearray(path.read_bytes())
-    at = data.index(b"\x44\x89\x88") + 3
-    data[at : at + 8] = struct.pack(">d", 36_000_000.0)
-    tag = data.index(b"00:00:02")
-    data[tag : tag + 8] = b"10:00:00"
-    path.write_bytes(data)
-    return path
-
-
-def long_last_sample(folder: Path, tools: Tools) -> Path:
-    """A QuickTime file whose last picture stands for ten hours."""
-    graph = "setpts='if(lt(N,49),N/25,36000)/TB'"
-    return drawn(
-        *(tools, folder / "still.mp4", "testsrc2=s=160x90:r=25", "-frames:v", "50", "-vf", graph),
-        *("-fps_mode", "vfr", "-enc_time_base", "1:1000", *X264),
-    )
-
-
-def header_only(folder: Path, tools: Tools) -> Path:
-    whole = make_master(folder / "whole.mkv", frames=50, channels=0, tools=tools)
-    path = folder / "head.mkv"
-    path.write_bytes(whole.read_bytes()[:600])
-    return path
-
-
-def unknown_codec(folder: Path, tools: Tools) -> Path:
-    path = make_master(folder / "odd.mov", frames=10, channels=0, tools=tools)
-    path.write_bytes(path.read_bytes().replace(b"avc1", b"zz7z").replace(b"avcC", b"zzzZ"))
-    return path
-
-
-def one_pixel(folder: Path, tools: Tools) -> Path:
-    png = ("-pix_fmt", "rgb24", "-c:v", "png")
-    return drawn(tools, folder / "dot.mkv", "color=red:s=1x1:r=25", "-frames:v", "5", *png)
-
-
-def no_bytes(folder: Path, tools: Tools) -> Path:
-    path = folder / "empty.mxf"
-    path.write_bytes(b"")
-    return path
-
-
-@pytest.mark.parametrize(
-    ("make", "kind", "says", "hint"),
-    [
-        (lying_clock, MasterTruncated, "36000.0 s long", "copy or export"),
-        (long_last_sample, MasterTruncated, "between 1.9 s and 36000.0 s there is no picture", "copy or export"),
-        (header_only, MasterTruncated, "last second", "copy or export"),
-        (unknown_codec, CodecUnsupported, "zz7z", "ProRes"),
-        (one_pixel, PictureTooSmall, "1 x 1", "64 x 64"),
-        (no_bytes, MasterUnreadable, "empty", "Open it"),
-    ],
-    ids=["a clock that lies", "a picture of ten hours", "only a head", "unknown codec", "one pixel", "no bytes"],
-)
-def test_a_bad_master_is_refused_before_it_is_encoded(
-    tools: Tools, tmp_path: Path, *, make: Callable[[Path, Tools], Path], kind: type[EncoderError], says: str, hint: str
-):
-    path = make(tmp_path, tools)
-    with pytest.raises(kind, match=says) as caught:
-        probe(path, tools)
-    assert hint in caught.value.hint
-    assert "\n" not in str(caught.value)
-
-
 def test_a_master_that_may_not_be_read_is_refused(tools: Tools, tmp_path: Path):
-    path = make_master(tmp_path / "locked.mov", frames=5, channels=0, tools=tools)
-    path.chmod(0)
+    path = locked(tmp_path, tools)
     with as_anybody(tmp_path), pytest.raises(MasterForbidden, match="may not be read") as caught:
         probe(path, tools)
     assert "right to read" in caught.value.hint
