@@ -301,7 +301,9 @@ def package_command(source: Path, kind: str, target: Path, grid: Grid, tools: To
         segment_s *= 0.99
     duration = f"{segment_s:.6f}"
     stream = f"in={source},stream={kind},output={target}"
-    return [str(tools.packager), stream, "--segment_duration", duration, "--fragment_duration", duration, "--quiet"]
+    # What it writes twice it writes beside the rest: the system's own folder for that may be small.
+    aside = ("--temp_dir", str(source.parent), "--quiet")
+    return [str(tools.packager), stream, "--segment_duration", duration, "--fragment_duration", duration, *aside]
 
 
 def insert_x264(gop: int, level: str, peak_bps: int) -> str:

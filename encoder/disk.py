@@ -16,7 +16,8 @@ MEZZANINE_BITS = 0.5
 # What is encoded and what is packaged lie side by side until it is published.
 COPIES = 2
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-FULL_WORDS = ("No space left on device", "Disk quota exceeded")
+# ffmpeg repeats the system's words, the packager has its own for everything that a disk refuses.
+FULL_WORDS = ("No space left on device", "Disk quota exceeded", "FILE_FAILURE")
 
 
 def estimate_bytes(ladder: Ladder, slots: tuple[Slot, ...]) -> int:

@@ -214,20 +214,27 @@ class Work:
         self._note(percent=100, fps=None, eta_s=None)
 
     def _encode(self, plan: Plan, do: Callable[[], None]) -> None:
-        """Encode from the master as it was planned; a full disk is waited for, and then it is done again."""
-        while not stages.is_finished(plan, self._media):
+        """Encode from the master as it was planned."""
+        if stages.is_finished(plan, self._media):
+            return
+        self._check_unchanged()
+        try:
+            self._patiently(plan, do)
+        except (ToolFailed, OSError):
+            # A master that was taken away fails in many ways; that it was is the reason.
             self._check_unchanged()
+            raise
+        self._check_unchanged()
+
+    def _patiently(self, plan: Plan, do: Callable[[], T]) -> T:
+        """Do what fills the disk; when that is full it is waited for, and then it is done again."""
+        while True:
             try:
-                do()
+                return do()
             except (ToolFailed, OSError) as error:
-                # A master that was taken away fails in many ways; that it was is the reason.
-                self._check_unchanged()
                 if not is_full(error) or self.room.has(plan):
                     raise
                 self.room.wait_for(plan, self.check)
-                continue
-            self._check_unchanged()
-            return
 
     def _check_unchanged(self) -> None:
         if content_of(self._path, self._media, choices_of(self._settings)) != self._id:
@@ -248,7 +255,7 @@ class Work:
 
     def _assemble(self, plan: Plan) -> None:
         if not stages.is_finished(plan, self._media):
-            made = stages.assemble(plan, self._media, find_tools(), self._care)
+            made = self._patiently(plan, lambda: stages.assemble(plan, self._media, find_tools(), self._care))
             self._note(notes=list(made.notes))
 
     def _bake(self, plan: Plan) -> None:
@@ -262,7 +269,8 @@ class Work:
         for slot in (slot for slot, _ in plan.slots if slot.track not in kept):
             window = grid.frames_within(slot.start_s, slot.duration_s)
             early = slot.start_s * grid.rate - window.start
-            bake(folder / slot.narration, grid.rate, len(window), early).save(folder / slot.track)
+            track = bake(folder / slot.narration, grid.rate, len(window), early)
+            self._patiently(plan, lambda track=track, slot=slot: track.save(folder / slot.track))  # type: ignore[misc]
 
     def _verify(self, plan: Plan) -> None:
         if not stages.is_finished(plan, self._media):
@@ -272,7 +280,7 @@ class Work:
         pinned = pinned_versions(self._settings.state, plan.chapter)
         while True:
             try:
-                stages.publish_version(plan, self._media, pinned)
+                self._patiently(plan, lambda plan=plan: stages.publish_version(plan, self._media, pinned))  # type: ignore[misc]
             except CurrentMoved as moved:
                 # Another version came before us; if ours is still wanted, it is the newer one.
                 self._looked_s = 0

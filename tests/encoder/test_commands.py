@@ -158,7 +158,7 @@ def test_the_packager_writes_one_flat_file():
     assert commands.package_command(Path("/work/a.mp4"), "audio", Path("/part/audio_en.mp4"), grid, TOOLS) == [
         "/bin/packager",
         "in=/work/a.mp4,stream=audio,output=/part/audio_en.mp4",
-        *("--segment_duration", "2.002000", "--fragment_duration", "2.002000", "--quiet"),
+        *("--segment_duration", "2.002000", "--fragment_duration", "2.002000", "--temp_dir", "/work", "--quiet"),
     ]
 
 
