@@ -79,11 +79,13 @@ def build_app(
     inspector: Callable[[], FaceWorker] | None = None,
     scripts: Path | None = None,
     clock: Callable[[], float] | None = None,
+    authority: Callable[[], str] = str,
 ) -> web.Application:
     """Return the application of the main address; the two workers stay the caller's to close.
 
     `inspector` makes a worker that looks at one video and is closed then. `scripts` is the node_modules folder with the
-    players' scripts; without it the pages cannot play. `clock` gives seconds since 1970.
+    players' scripts; without it the pages cannot play. `clock` gives seconds since 1970. `authority` gives the
+    certificates (PEM) by which Content Credentials are checked.
     """
     library = Library(settings.media)
     sessions = Sessions(settings, library, examiner, renderer, clock)
@@ -112,7 +114,7 @@ def build_app(
         viewer,
         Scenes(sessions, settings),
         FilmClient(sessions, library, settings),
-        Trust(sessions, settings, dashboard.assets),
+        Trust(sessions, settings, dashboard.assets, authority),
         Verifying(settings, inspector or (lambda: examiner), dashboard.assets),
         streams,
     )
@@ -185,6 +187,12 @@ def signing_of(settings: Settings) -> Signing:
     return Signing(settings.state / "keys", *operators)
 
 
+def _authority(signing: Signing) -> str:
+    from lipsync.credentials import issuer_for  # noqa: PLC0415 - asked for by the first who opens the pin
+
+    return issuer_for(signing).anchors
+
+
 def check_public(settings: Settings) -> None:
     """Raise ConsentIncomplete if others can reach the server and the consent does not say who it is."""
     missing = settings.consent.missing()
@@ -213,7 +221,13 @@ async def _serve(
         stack.push_async_callback(renderer.close)
         jobs = await _jobs(settings, watch, stack, show)
         app = build_app(
-            settings, examiner, renderer, jobs=jobs, inspector=lambda: WarmWorker(signing), scripts=_scripts()
+            settings,
+            examiner,
+            renderer,
+            jobs=jobs,
+            inspector=lambda: WarmWorker(signing),
+            scripts=_scripts(),
+            authority=lambda: _authority(signing),
         )
         if _has_crew(settings, tls):
             await _start_crew(stack, app, settings, sockets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +22,14 @@ PAGES = Path(__file__).parent / "pages"
 SCRIPTS = {
     "lib/dash.js": "dashjs/dist/modern/umd/dash.all.min.js",
     "lib/hls.js": "hls.js/dist/hls.min.js",
+    "lib/c2pa/index.js": "@contentauth/c2pa-web/dist/index.js",
+    "lib/c2pa/c2pa-8eeyObgG.js": "@contentauth/c2pa-web/dist/c2pa-8eeyObgG.js",
+    "lib/c2pa/c2pa.wasm": "@contentauth/c2pa-web/dist/resources/c2pa_bg.wasm",
+    "lib/c2pa/highgain.js": "highgain/dist/index.js",
+    "lib/c2pa/ts-deepmerge.js": "ts-deepmerge/esm/index.js",
 }
+# What a package imports by its name is beside it here; a browser needs that as an address.
+_NAMED = re.compile(rb'(from\s*)"(highgain|ts-deepmerge)"')
 # Whoever may open the page is not told where the files lie on this machine.
 _OPERATORS_ONLY = frozenset({"path", "command", "commands", "stderr_tail"})
 _OURS = (".css", ".js", ".svg")
@@ -31,6 +39,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
     "connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# The viewer's page verifies Content Credentials, which is WebAssembly; that is no `eval`.
+VIEWER_POLICY = POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 
 
 class JobListing(Protocol):
@@ -67,7 +77,7 @@ class Assets:
     def __init__(self, scripts: Path | None, pages: Path = PAGES) -> None:
         bodies = {path.name: path.read_bytes() for path in sorted(pages.iterdir()) if path.suffix in _OURS}
         if scripts:
-            bodies |= {name: (scripts / path).read_bytes() for name, path in SCRIPTS.items()}
+            bodies |= {name: _addressed((scripts / path).read_bytes()) for name, path in SCRIPTS.items()}
         digest = sha256()
         for name, body in bodies.items():
             digest.update(name.encode() + b"\0" + body)
@@ -80,6 +90,10 @@ class Assets:
         for place, word in {"assets": self.folder, **words}.items():
             text = text.replace("{{" + place + "}}", word)
         return _kept(name, text.encode(), "no-cache")
+
+
+def _addressed(script: bytes) -> bytes:
+    return _NAMED.sub(rb'\1"./\2.js"', script)
 
 
 def _kept(name: str, body: bytes, cache: str = IMMUTABLE) -> Manifest:
@@ -107,7 +121,7 @@ class Dashboard:
         ]
 
     async def viewer(self, request: web.Request) -> web.StreamResponse:
-        return await _page(request, self._viewer)
+        return await _page(request, self._viewer, VIEWER_POLICY)
 
     async def editor(self, request: web.Request) -> web.StreamResponse:
         return await _page(request, self._editor)
@@ -137,7 +151,7 @@ class Dashboard:
         return web.Response(status=204)
 
 
-async def _page(request: web.Request, page: Manifest) -> web.StreamResponse:
+async def _page(request: web.Request, page: Manifest, policy: str = POLICY) -> web.StreamResponse:
     response = await send_manifest(request, page)
-    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Content-Security-Policy"] = policy
     return response

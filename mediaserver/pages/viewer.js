@@ -1,6 +1,7 @@
 // The viewer's page: choose a chapter, watch it, and put one's own face into its scene.
 
 import { Camera, hasCamera } from "./camera.js";
+import { credentialsOf } from "./credentials.js";
 import { Player, chosenPlayer } from "./player.js";
 import { Problem, ROOT, Session, chapters, consentText } from "./session.js";
 
@@ -219,6 +220,44 @@ function gone(words = "Your session has ended, and everything of it is deleted."
   playPersonal(false);
 }
 
+// --- the pin: how the scene was made ---
+
+// The viewer's own slots of this chapter, the one that is on screen or comes next at the front.
+function mySlots() {
+  const ends = ({ slot }) => { const { start_s, duration_s } = now.chapter.slots.find((one) => one.slot === slot); return start_s + duration_s; };
+  const mine = (now.status?.slots ?? []).filter(({ chapter }) => chapter === now.chapter?.chapter);
+  return [...mine.filter((slot) => ends(slot) > video.currentTime), ...mine];
+}
+
+async function pin() {
+  const open = $("credentials").hidden;
+  $("pin").setAttribute("aria-expanded", String(open));
+  $("credentials").hidden = !open;
+  if (open) await showCredentials();
+}
+
+async function showCredentials() {
+  const [slot] = mySlots(), { session, chapter } = now;
+  const box = $("credentials");
+  if (slot.state === "failed") return tellCredentials("none", ["Your scene could not be made, so there is nothing to sign."]);
+  if (slot.state !== "ready") return tellCredentials("signing", ["Your scene is being signed: its Content Credentials are here as soon as it is finished."]);
+  if (box.dataset.of === `${session.url}${slot.slot}` && box.dataset.state === "read") return;
+  box.dataset.of = `${session.url}${slot.slot}`;
+  tellCredentials("reading", ["The Content Credentials of your scene are being checked …"]);
+  try {
+    tellCredentials("read", await credentialsOf(new URL(`${encodeURIComponent(slot.slot)}.mp4`, session.chapter(chapter.chapter))));
+  } catch (problem) {
+    tellCredentials("failed", [`The Content Credentials could not be checked: ${problem.message}`]);
+  }
+}
+
+function tellCredentials(state, told) {
+  const list = element("ul", {});
+  list.append(...told.map((textContent) => element("li", { textContent })));
+  $("credentials").dataset.state = state;
+  $("credentials").replaceChildren(list);
+}
+
 // --- what is shown ---
 
 function showPanel() {
@@ -245,6 +284,9 @@ function showScene(state) {
   $("progress").value = share;
   $("mine").hidden = state !== "ready" || !now.chapter?.slots.length;
   $("retake").hidden = now.uploading;
+  $("pin").hidden = !now.personal || !mine.length;
+  if ($("pin").hidden) $("credentials").hidden = true;
+  else if (!$("credentials").hidden && $("credentials").dataset.state !== "read") showCredentials();
   for (const mark of document.querySelectorAll(".timeline .slot")) {
     mark.dataset.state = mine.find(({ slot }) => slot === mark.dataset.slot)?.state ?? "";
   }
@@ -301,6 +343,7 @@ $("mine").addEventListener("click", jump);
 $("camera-start").addEventListener("click", startCamera);
 $("camera-take").addEventListener("click", async () => sendPhoto(await camera.take()));
 $("retake").addEventListener("click", retake);
+$("pin").addEventListener("click", pin);
 $("delete").addEventListener("click", deleteAll);
 for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
   $("drop").addEventListener(name, (event) => {

@@ -1,4 +1,4 @@
-"""The house: one server process for all browser tests, with the small sample published by the command line."""
+"""The house: one server process for all browser tests, with a short film published by the command line."""
 
 from __future__ import annotations
 
@@ -11,25 +11,49 @@ from pathlib import Path
 import pytest
 
 from encoder.model import Presentation
-from encoder.tools import Child, open_tool, python_module, run_tool
+from encoder.tools import Child, find_tools, open_tool, python_module, run_tool
 from tests.browser.house import House
+
+# Two rungs need 720 lines; 12 s hold a slot with two whole segments, and two segments before it.
+CUT = ("-ss", "5", "-t", "12", "-vf", "scale=1280:720", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
+SLOT = {"start = 11.3": "start = 6.3", "duration = 4.0": "duration = 3.4"}
+SETTINGS = """
+av1 = false
+ladder = "film"
+visits_per_minute = 0
+film_client = "the client shows its own text and asks before it sends"
+"""
 
 
 @pytest.fixture(scope="session")
 def house(sample_master: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with running_house(sample_master, tmp_path_factory.mktemp("house")) as running:
+    film = short(sample_master, tmp_path_factory.mktemp("film"))
+    with running_house(film, tmp_path_factory.mktemp("house"), SETTINGS) as running:
         yield running
 
 
+def short(master: Path, folder: Path) -> Path:
+    """Write 12 s of the sample master, enlarged to 720 lines, and its sidecar; return the new master's path."""
+    film, sidecar = folder / master.name, master.with_suffix(".toml").read_text("utf-8")
+    run_tool((str(find_tools().ffmpeg), "-v", "error", "-i", str(master), *CUT, "-c:a", "pcm_s16le", str(film)))
+    for old, new in SLOT.items():
+        assert old in sidecar
+        sidecar = sidecar.replace(old, new)
+    film.with_suffix(".toml").write_text(sidecar, "utf-8")
+    return film
+
+
 @contextmanager
-def running_house(master: Path, home: Path) -> Iterator[House]:
-    """Publish `master` with its sidecar below `home`, and serve it."""
+def running_house(master: Path, home: Path, settings: str = "") -> Iterator[House]:
+    """Publish `master` with its sidecar below `home`, and serve it; `settings` is the text of a mediaserver.toml."""
     folders = {name: home / name for name in ("raw", "media", "state")}
     for folder in folders.values():
         folder.mkdir(exist_ok=True)
     for file in (master, master.with_suffix(".toml")):
         shutil.copy2(file, folders["raw"] / file.name)
+    (home / "mediaserver.toml").write_text(settings, "utf-8")
     flags = [word for name, folder in folders.items() for word in (f"--{name}", str(folder))]
+    flags += ["--config", str(home / "mediaserver.toml")]
     run_tool((*python_module("mediaserver"), "encode", str(folders["raw"] / master.name), *flags))
     chapter = folders["media"] / master.stem
     version = chapter / (chapter / "current").read_text().strip()

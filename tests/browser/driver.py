@@ -15,6 +15,8 @@ from playwright.async_api import Browser, Page, async_playwright
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 HERE = Path(__file__).parent
+# Well under the 6 s that come before the slot, so that a busy machine has time to look at the photo.
+BUFFER_S = 4.0
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--no-first-run", "--autoplay-policy=no-user-gesture-required"),
@@ -36,14 +38,23 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture at its media time: its number of lines, and the mean RGB of every region."""
+
+    at_s: float
+    lines: int
+    means: list[list[float]]
+
+
+@dataclass(frozen=True, slots=True)
 class Playback:
-    """Events with the media time at which they came, pictures as (media time, mean RGB per region), and faults.
+    """Events with the media time at which they came, the pictures that were shown, and faults.
 
     `at_s` is the media time at which it stood at last, `place` says more of it for the message of a failed test.
     """
 
     events: list[tuple[str, float]]
-    frames: list[tuple[float, list[list[float]]]]
+    frames: list[Shown]
     errors: list[str]
     holes: int
     dropped: int
@@ -54,29 +65,25 @@ class Playback:
     def named(self, name: str, start_s: float = 0.0, end_s: float = float("inf")) -> list[float]:
         return [at for event, at in self.events if event == name and start_s <= at < end_s]
 
-    def picture_at(self, time_s: float) -> list[list[float]]:
-        """Return the mean colours of the picture shown at or just before a media time."""
-        return max((f for f in self.frames if f[0] <= time_s + 1e-3), key=lambda f: f[0])[1]
-
 
 class _Files(SimpleHTTPRequestHandler):
-    """The page under `/`, the players' packages under `/npm/`."""
+    """The page under `/`, the players' packages under `/npm/` and `/players/`."""
 
-    npm: Path
+    packages: dict[str, Path]
 
     def translate_path(self, path: str) -> str:
-        if path.startswith("/npm/"):
-            return str(self.npm / path.removeprefix("/npm/").partition("?")[0])
-        return super().translate_path(path)
+        _, root, rest = (*path.partition("?")[0].split("/", 2), "", "")[:3]
+        return str(self.packages[root] / rest) if root in self.packages else super().translate_path(path)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
 @contextmanager
-def player_page(npm: Path) -> Iterator[str]:
+def player_page(npm: Path, players: Path | None = None) -> Iterator[str]:
     """Serve the page from an origin of its own, so that every stream it plays needs the server's CORS headers."""
-    handler = type("Files", (_Files,), {"npm": npm})
+    packages = {"npm": npm} | ({"players": players} if players else {})
+    handler = type("Files", (_Files,), {"packages": packages})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(HERE)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -96,13 +103,15 @@ async def browser(executable: str, *more_flags: str) -> AsyncIterator[Browser]:
             await running.close()
 
 
-async def start(page: Page, page_url: str, player: str, stream_url: str, regions: list[Region]) -> None:
-    """Open the page and let `player` ("dash" or "hls") play `stream_url` from 0 s."""
+async def start(
+    page: Page, page_url: str, player: str, stream_url: str, regions: list[Region], *, buffer_s: float = BUFFER_S
+) -> None:
+    """Open the page and let `player` (a name in player.js) play `stream_url` from 0 s, `buffer_s` ahead."""
     await page.goto(page_url)
     await page.wait_for_function("() => !!window.play")
     await page.evaluate(
-        "([player, url, regions]) => play(player, url, regions)",
-        [player, stream_url, [region.asdict() for region in regions]],
+        "([player, url, regions, buffer_s]) => play(player, url, regions, buffer_s)",
+        [player, stream_url, [region.asdict() for region in regions], buffer_s],
     )
 
 
@@ -110,10 +119,15 @@ async def finish(page: Page, timeout_s: float = 90) -> Playback:
     """Return what was seen when the stream has been played to its end, or when it does not go on."""
     with suppress(PlaywrightTimeout):
         await page.wait_for_function("() => atEnd() || log.errors.length > 3", timeout=timeout_s * 1000)
+    return await seen(page)
+
+
+async def seen(page: Page) -> Playback:
+    """Return what was seen until now."""
     log = await page.evaluate("() => summary()")
     return Playback(
         events=[(name, at) for name, at in log["events"]],
-        frames=[(frame[0], frame[1:]) for frame in log["frames"]],
+        frames=[Shown(at_s, lines, means) for at_s, lines, *means in log["frames"]],
         errors=log["errors"],
         holes=log["holes"],
         dropped=log["dropped"],

@@ -12,7 +12,8 @@ from aiohttp import ClientSession
 from encoder.model import Presentation, Rendition, Slot
 from encoder.tools import find_tools, run_tool
 
-PHOTO = Path(__file__).parents[2] / "lipsync" / "demo" / "man.jpg"
+DEMO = Path(__file__).parents[2] / "lipsync" / "demo"
+PHOTO, WOMAN, OLDER_WOMAN = DEMO / "man.jpg", DEMO / "woman.jpg", DEMO / "older-woman.jpg"
 
 
 def camera_film(target: Path) -> Path:

@@ -1,15 +1,16 @@
 // Plays one stream with one player and writes down everything a viewer could notice.
 
-// Well under the 8 s that a late-bound slot allows, so that a busy machine has time to look at the photo.
-const BUFFER_S = 4;
 const video = document.querySelector("#video");
 const log = { events: [], frames: [], errors: [], holes: 0, ended: false, stalled: 0 };
 window.log = log;
 
-for (const name of ["waiting", "stalled", "seeking", "ended", "playing", "error"]) {
+for (const name of ["stalled", "seeking", "seeked", "ended", "playing", "error"]) {
   video.addEventListener(name, () => log.events.push([name, video.currentTime]));
 }
+// A picture that is late although its bytes are there is the machine's fault, not the stream's.
+video.addEventListener("waiting", () => log.events.push([ahead() > 0.3 ? "starved" : "waiting", video.currentTime]));
 video.addEventListener("ended", () => { log.ended = true; });
+video.addEventListener("seeking", () => { log.ended = false; });
 video.addEventListener("error", () => log.errors.push(`media error ${video.error.code}: ${video.error.message}`));
 
 // Wall-clock time without progress once playing has begun, in seconds.
@@ -22,49 +23,101 @@ video.addEventListener("playing", () => {
 });
 video.addEventListener("waiting", () => { if (started) stalledSince = performance.now(); });
 
-// The mean colour of each region {x, y, w, h} (fractions of the picture) of every picture that is shown.
+// Height and mean colour of each region {x, y, w, h} (fractions of the picture) of every picture that is shown.
 function watchPictures(regions) {
-  const canvas = new OffscreenCanvas(640, 360);
+  const canvas = new OffscreenCanvas(320, 180);
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  const look = (_, { mediaTime }) => {
-    context.drawImage(video, 0, 0, 640, 360);
+  const look = (_, { mediaTime, height }) => {
+    context.drawImage(video, 0, 0, 320, 180);
     const means = regions.map(({ x, y, w, h }) => {
-      const box = [x * 640, y * 360, w * 640, h * 360].map(Math.round);
+      const box = [x * 320, y * 180, w * 320, h * 180].map(Math.round);
       const { data } = context.getImageData(...box);
       const sum = [0, 0, 0];
       for (let i = 0; i < data.length; i += 4) for (let c = 0; c < 3; c++) sum[c] += data[i + c];
       return sum.map((s) => s / (data.length / 4));
     });
-    log.frames.push([mediaTime, ...means]);
+    log.frames.push([mediaTime, height, ...means]);
     video.requestVideoFrameCallback(look);
   };
   video.requestVideoFrameCallback(look);
 }
 
+// Gaps in what is buffered, as long as nobody has jumped.
 function watchHoles() {
-  setInterval(() => { log.holes = Math.max(log.holes, video.buffered.length - 1); }, 100);
+  const timer = setInterval(() => { log.holes = Math.max(log.holes, video.buffered.length - 1); }, 100);
+  window.stopHoles = () => clearInterval(timer);
 }
 
+// Each plays a stream from its lowest rung without changing it by itself, and returns what changes to another one.
 const players = {
-  async dash(url) {
-    await script("npm/dashjs/dist/modern/umd/dash.all.min.js");
-    const player = dashjs.MediaPlayer().create();
-    player.updateSettings({ streaming: {
-      buffer: { bufferTimeDefault: BUFFER_S, bufferTimeAtTopQuality: BUFFER_S, bufferTimeAtTopQualityLongForm: BUFFER_S },
-      cmcd: { enabled: true },
-    } });
-    player.on("error", (e) => log.errors.push(JSON.stringify(e.error ?? e)));
-    player.initialize(video, url, true);
+  async dash(url, buffer_s) {
+    const player = await dashPlayer("npm/dashjs/dist/modern/umd/dash.all.min.js", url, {
+      buffer: { bufferTimeDefault: buffer_s, bufferTimeAtTopQuality: buffer_s, bufferTimeAtTopQualityLongForm: buffer_s },
+    });
+    return (high) => player.setRepresentationForTypeByIndex("video", high ? 1 : 0, true);
   },
-  async hls(url) {
-    await script("npm/hls.js/dist/hls.min.js");
-    const player = new Hls({ maxBufferLength: BUFFER_S, maxMaxBufferLength: BUFFER_S, cmcd: {} });
-    player.on(Hls.Events.ERROR, (_, e) => log.errors.push(`${e.details} fatal=${e.fatal}`));
-    player.loadSource(url);
-    player.attachMedia(video);
-    player.on(Hls.Events.MANIFEST_PARSED, () => video.play());
+  async dash3(url, buffer_s) {
+    const player = await dashPlayer("players/dashjs3/dist/dash.all.min.js", url, {
+      stableBufferTime: buffer_s, bufferTimeAtTopQuality: buffer_s, bufferTimeAtTopQualityLongForm: buffer_s,
+      fastSwitchEnabled: true,
+    });
+    return (high) => player.setQualityFor("video", high ? 1 : 0);
+  },
+  hls: (url, buffer_s) => hlsPlayer("npm/hls.js/dist/hls.min.js", url, buffer_s, { cmcd: {} }),
+  light: (url, buffer_s) => hlsPlayer("npm/hls.js/dist/hls.light.min.js", url, buffer_s, {}),
+  "shaka-dash": shakaPlayer,
+  "shaka-hls": shakaPlayer,
+  async native(url) {
+    video.src = url;
+    video.play();
+    return () => {};
   },
 };
+
+async function dashPlayer(library, url, settings) {
+  await script(library);
+  const player = dashjs.MediaPlayer().create();
+  const abr = { autoSwitchBitrate: { video: false }, initialBitrate: { video: 1 } };
+  player.updateSettings({ streaming: { ...settings, abr, cmcd: { enabled: true } } });
+  player.on("error", (e) => log.errors.push(JSON.stringify(e.error ?? e)));
+  player.initialize(video, url, true);
+  return player;
+}
+
+async function hlsPlayer(library, url, buffer_s, settings) {
+  await script(library);
+  const player = new Hls({ maxBufferLength: buffer_s, maxMaxBufferLength: buffer_s, ...settings });
+  const lowest = () => player.levels.reduce((low, level, i, all) => (level.bitrate < all[low].bitrate ? i : low), 0);
+  player.on(Hls.Events.ERROR, (_, e) => {
+    const starved = e.details === Hls.ErrorDetails.BUFFER_STALLED_ERROR && ahead() > 0.3;
+    if (!starved) log.errors.push(`${e.details} fatal=${e.fatal}, ${ahead()} s ahead at ${video.currentTime} s`);
+  });
+  player.on(Hls.Events.MANIFEST_PARSED, () => { player.loadLevel = lowest(); video.play(); });
+  player.loadSource(url);
+  player.attachMedia(video);
+  return (high) => { player.currentLevel = high ? player.levels.length - 1 - lowest() : lowest(); };
+}
+
+async function shakaPlayer(url, buffer_s) {
+  await script("players/shaka-player/dist/shaka-player.compiled.js");
+  const player = new shaka.Player();
+  player.addEventListener("error", ({ detail }) => log.errors.push(`shaka ${detail.code} ${detail.message}`));
+  await player.attach(video);
+  player.configure({ streaming: { bufferingGoal: buffer_s }, abr: { enabled: false }, cmcd: { enabled: true } });
+  const tracks = () => player.getVariantTracks().sort((one, other) => one.height - other.height);
+  player.addEventListener("manifestparsed", () => player.selectVariantTrack(tracks()[0]));
+  await player.load(url);
+  player.selectVariantTrack(tracks()[0], true);
+  video.play();
+  return (high) => player.selectVariantTrack(tracks().at(high ? -1 : 0), true);
+}
+
+// Seconds that are buffered beyond the present place.
+function ahead() {
+  const { buffered, currentTime } = video;
+  const ends = Array.from(buffered, (_, i) => (buffered.start(i) <= currentTime ? buffered.end(i) : 0));
+  return Math.max(0, ...ends) - currentTime;
+}
 
 function script(src) {
   return new Promise((done, failed) => {
@@ -72,10 +125,17 @@ function script(src) {
   });
 }
 
-window.play = (kind, url, regions) => {
+window.play = async (kind, url, regions, buffer_s) => {
   watchPictures(regions);
   watchHoles();
-  return players[kind](url);
+  window.toRung = await players[kind](url, buffer_s);
+};
+
+// Play from one media time to another, whatever came before.
+window.playFrom = (start) => {
+  stopHoles();
+  video.currentTime = start;
+  return video.play();
 };
 
 // Where playing has come to, for the message of a test that fails.
@@ -88,3 +148,4 @@ function place() {
 window.summary = () => ({ ...log, dropped: video.getVideoPlaybackQuality().droppedVideoFrames, at: video.currentTime, place: place() });
 // Not every player signals the end of the stream when the machine is busy; the last picture has been shown all the same.
 window.atEnd = () => log.ended || video.currentTime > video.duration - 0.1;
+window.at = () => video.currentTime;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,42 @@ async def test_a_viewer_gets_the_own_scene_through_the_page_and_deletes_it(house
         answer = await page.request.get(personal)
         assert answer.status == 410
         assert outside == []
+
+
+async def test_the_pin_says_being_signed_and_then_opens_credentials_that_this_browser_has_verified(
+    house: House, chromium: str, tmp_path: Path
+):
+    camera = camera_film(tmp_path / "camera.mjpeg")
+    async with browser(chromium, f"--use-file-for-fake-video-capture={camera}") as running:
+        page = await running.new_page()
+        outside: list[str] = []
+        page.on("request", lambda r: outside.append(r.url) if not r.url.startswith((house.url, "blob:")) else None)
+        await agree(page, house)
+        # until this is taken away, the page hears of a scene that is still being made
+        slot = {"chapter": house.chapter, "slot": house.slot.id, "state": "rendering", "progress": 0.5, "eta_s": 1}
+        told = "retry: 200\ndata: " + json.dumps({"state": "captured", "slots": [slot]}) + "\n\n"
+        await page.route("**/events", lambda route: route.fulfill(content_type="text/event-stream", body=told))
+        await page.evaluate("document.querySelector('#video').muted = true")
+        assert await page.locator("#pin").is_hidden()
+        await take_photo(page)
+        await page.locator("#pin").click()
+        await until(page, "document.querySelector('#credentials').dataset.state === 'signing'")
+        assert "being signed" in await page.locator("#credentials").inner_text()
+        await page.unroute("**/events")
+        await until(page, "['read', 'failed'].includes(document.querySelector('#credentials').dataset.state)")
+        text = await page.locator("#credentials").inner_text()
+        for words in ("Nothing was changed", "own authority stands behind it", "made by AI", "mark of this render"):
+            assert words in text
+        assert any(url.endswith("c2pa.wasm") for url in await loaded(page))
+        assert outside == []
+        await page.locator("#delete").click()
+        await until(page, "document.body.dataset.state === 'none'")
+        assert await page.locator("#credentials").is_hidden()
+
+
+async def loaded(page: Page) -> list[str]:
+    names: list[str] = await page.evaluate("performance.getEntriesByType('resource').map(({ name }) => name)")
+    return names
 
 
 async def test_a_photo_without_a_face_is_answered_with_a_sentence_and_a_hint(house: House, chromium: str):

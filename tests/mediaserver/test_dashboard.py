@@ -29,7 +29,8 @@ async def test_a_page_loads_only_what_the_server_itself_sends(serve: Serve, path
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert headers["Referrer-Policy"] == "no-referrer"
     policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
-    assert (policy["default-src"], policy["script-src"], policy["connect-src"]) == ("'none'", "'self'", "'self'")
+    scripts = "'self'" if path else "'self' 'wasm-unsafe-eval'"
+    assert (policy["default-src"], policy["script-src"], policy["connect-src"]) == ("'none'", scripts, "'self'")
     assert "{{" not in sent.decode()
     for file in set(re.findall(r'"(assets/[^"]+)"', sent.decode())):
         found, kept, _ = await served.get(file)
@@ -84,6 +85,22 @@ async def test_the_players_scripts_are_served_from_where_set_up_put_them(tmp_pat
             assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
         for name in ("lib/other.js", "package.json", "viewer.html", "../app.py"):
             assert (await client.get(server.make_url(f"/{folder[0]}/{name}"))).status in (400, 404)
+
+
+async def test_what_a_script_imports_by_name_has_an_address_and_webassembly_its_type(tmp_path: Path):
+    (tmp_path / "media").mkdir()
+    folder, worker = (
+        scripts_folder(tmp_path / "node_modules", 'import { merge } from "ts-deepmerge";'),
+        ScriptedFaceWorker(),
+    )
+    settings = Settings(media=tmp_path / "media", state=tmp_path / "state")
+    async with TestServer(build_app(settings, worker, worker, scripts=folder)) as server, ClientSession() as client:
+        assets = re.search(r"assets/\w+", await (await client.get(server.make_url("/"))).text())
+        assert assets
+        script = await client.get(server.make_url(f"/{assets[0]}/lib/c2pa/index.js"))
+        assert await script.text() == 'import { merge } from "./ts-deepmerge.js";'
+        wasm = await client.get(server.make_url(f"/{assets[0]}/lib/c2pa/c2pa.wasm"))
+        assert wasm.headers["Content-Type"] == "application/wasm"
 
 
 async def test_a_page_answers_304_to_its_tag(serve: Serve):

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from mediaserver.settings import Consent
-from tests.mediaserver.conftest import Publish, Serve, Served
+from pathlib import Path
+
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
+
+from lipsync.credentials import own_issuer
+from mediaserver.app import build_app
+from mediaserver.settings import Consent, Settings
+from tests.mediaserver.conftest import Publish, ScriptedFaceWorker, Serve, Served
 
 
 async def tally(served: Served) -> dict:  # type: ignore[type-arg]
@@ -40,3 +47,18 @@ async def test_the_page_names_the_contact_for_takedown(serve: Serve):
     for words in (b"Film &lt;House&gt;", b"mail@film.example", b"2 h after the last use"):
         assert words in page
     assert b"{{" not in page
+
+
+async def test_the_authority_s_certificates_are_handed_out_and_no_key(tmp_path: Path):
+    issuer = own_issuer(tmp_path / "state" / "keys")
+    (tmp_path / "media").mkdir()
+    settings, worker = Settings(media=tmp_path / "media", state=tmp_path / "state"), ScriptedFaceWorker()
+    app = build_app(settings, worker, worker, authority=lambda: issuer.anchors)
+    async with TestServer(app) as server, ClientSession() as client:
+        sent = await (await client.get(server.make_url("/trust/authority.pem"))).text()
+    assert sent == issuer.anchors
+    assert "PRIVATE" not in sent
+
+
+async def test_without_an_authority_there_is_none_to_hand_out(serve: Serve):
+    assert (await (await serve()).get("trust/authority.pem"))[0] == 404
