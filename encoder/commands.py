@@ -27,7 +27,7 @@ HEVC_PRESET = "fast"
 HEVC_X265 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:repeat-headers=0:log-level=error"
 # The insert has no B-frames, so decode and presentation times are equal, and a set of parameters of its own.
 INSERT_X264 = (
-    "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=0:ref=1:weightp=0:8x8dct=1:cabac=1:"
+    "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=0:ref=1:weightp=0:8x8dct=1:cabac=0:"
     "rc-lookahead=10:sync-lookahead=0:stitchable=1:sps-id=1:level={level}:vbv-maxrate={maxrate}:vbv-bufsize={bufsize}"
 )
 INSERT_PRESET, INSERT_CRF = "veryfast", 21

@@ -21,3 +21,22 @@ class Box:
     @property
     def columns(self) -> slice:
         return slice(self.x, self.x + self.w)
+
+    @property
+    def halved(self) -> Box:
+        """The same in a plane of half the size."""
+        return Box(self.x // 2, self.y // 2, self.w // 2, self.h // 2)
+
+    def within(self, other: Box) -> Box:
+        """Return it as seen from the corner of a box around it."""
+        return Box(self.x - other.x, self.y - other.y, self.w, self.h)
+
+    def meets(self, other: Box) -> bool:
+        return abs(2 * (self.x - other.x) + self.w - other.w) < self.w + other.w and (
+            abs(2 * (self.y - other.y) + self.h - other.h) < self.h + other.h
+        )
+
+    def with_(self, other: Box) -> Box:
+        """Return the smallest box that holds both."""
+        x, y = min(self.x, other.x), min(self.y, other.y)
+        return Box(x, y, max(self.x + self.w, other.x + other.w) - x, max(self.y + self.h, other.y + other.h) - y)

@@ -83,6 +83,12 @@ def _gap(lines: int) -> int:
     return 2 * round(0.012 * lines / 2)
 
 
+def _even(box: Box) -> Box:
+    """Return the smallest box of even pixels round another."""
+    x0, y0 = box.x // 2 * 2, box.y // 2 * 2
+    return Box(x0, y0, -(-(box.x + box.w) // 2) * 2 - x0, -(-(box.y + box.h) // 2) * 2 - y0)
+
+
 def _even_up(value: float) -> int:
     return int(-(-(value - 1e-6) // 2) * 2)
 
@@ -213,18 +219,45 @@ class Compositor:
             self._prepare(frame)
         self._speak(state)
         done = frame.copy()
-        box = self._box
-        luma, blue, red = views_of(done)
-        half = (slice(box.y // 2, (box.y + box.h) // 2), slice(box.x // 2, (box.x + box.w) // 2))
-        speaking = self._planes[0] if self._grain is None else self._grain.over(self._planes[0])
-        for scene, face, matte, where in (
-            (luma, speaking, self._matte, (box.rows, box.columns)),
-            (blue, self._planes[1], self._thin, half),
-            (red, self._planes[2], self._thin, half),
-        ):
-            scene[where] = cv2.blendLinear(face, np.ascontiguousarray(scene[where]), matte, 1 - matte)
+        self._lay(done, frame, self._box)
         self._label.stamp(done, self._label_x, self._label_y)
         return done
+
+    @property
+    def moving(self) -> Box:
+        """Return where pictures of one scene differ, in even pixels of the whole frame; for use after `compose`."""
+        mouth = self._renderer.box
+        part = _even(Box(self._box.x + mouth.x, self._box.y + mouth.y, mouth.w, mouth.h))
+        return part.with_(self._label_box) if part.meets(self._label_box) else part
+
+    def move(self, shown: Frame, scene: Frame, state: Sequence[float]) -> bool:
+        """Bring `shown`, an earlier picture over the same `scene`, up to date, in place; tell if it has changed."""
+        before, part = self._shown, self.moving
+        self._speak(state)
+        if self._shown is before:
+            return False
+        self._lay(shown, scene, part)
+        if part.meets(self._label_box):
+            self._label.stamp(shown, self._label_x, self._label_y)
+        return True
+
+    @property
+    def _label_box(self) -> Box:
+        height, width = self._label.cover.shape
+        return Box(self._label_x, self._label_y, width, height)
+
+    def _lay(self, shown: Frame, scene: Frame, part: Box) -> None:
+        """Blend the face over `part` of the scene, which lies in its rectangle; all in even pixels."""
+        speaking = self._planes[0] if self._grain is None else self._grain.over(self._planes[0])
+        faces, mattes = (speaking, *self._planes[1:]), (self._matte, self._thin, self._thin)
+        for i, (into, under) in enumerate(zip(views_of(shown), views_of(scene), strict=True)):
+            where = part if i == 0 else part.halved
+            x, y = (self._box.x, self._box.y) if i == 0 else (self._box.x // 2, self._box.y // 2)
+            own = Box(where.x - x, where.y - y, where.w, where.h)
+            face = np.ascontiguousarray(faces[i][own.rows, own.columns])
+            matte = np.ascontiguousarray(mattes[i][own.rows, own.columns])
+            behind = np.ascontiguousarray(under[where.rows, where.columns])
+            into[where.rows, where.columns] = cv2.blendLinear(face, behind, matte, 1 - matte)
 
     def _prepare(self, frame: Frame) -> None:
         """Match the face's colours to the first frame, once, and load the renderer with it."""

@@ -37,6 +37,10 @@ FLAT_LEVELS, BUSY_LEVELS = 0.5, 1.4
 BUSY_DETAIL = 8.0
 """Mean difference in grey levels from the surroundings that hides the strongest mark."""
 FIELD_PX_PER_CELL = 8
+HELD = 4
+"""Pictures for which the mark of a still scene stays the same: an eighth of its cycle or less at 24 pictures/s."""
+PATCH_STRENGTH = 1.6
+"""How much stronger the mark is where it covers but a part of a still picture."""
 EVERY = slice(None)
 STRIDE, ROW_STEP = 55, 13
 """Which bit a cell carries: any 13 x 13 cells carry all of them, and neighbours on the code lie far apart."""
@@ -93,12 +97,21 @@ class Mark:
         the cells lie as in the whole picture.
         """
         luma = frame[: self._size[1]]
-        angle = 2 * pi * float(CYCLE_HZ * number / self._rate % 1)
+        angle = _angle(number, self._rate)
         field = cv2.addWeighted(self._cosine, 16 * cos(angle), self._sine, 16 * sin(angle), 0)
         cv2.multiply(field, self._levels(luma), field)
         sixteenths = cv2.resize(cv2.convertScaleAbs(field, alpha=1, beta=128), self._size)
         part = luma[rows, columns]
         cv2.addWeighted(part, 1, sixteenths[rows, columns], 1 / 16, -8, part)
+
+    def patch(self, luma: Frame, rows: slice, columns: slice) -> MarkPatch:
+        """Return the mark for one part of pictures whose luma (h, w) hardly changes."""
+        levels = PATCH_STRENGTH * self._levels(luma)
+        cosine, sine = (
+            np.asarray(cv2.resize(part * levels, self._size)[rows, columns], np.float32).copy()
+            for part in (self._cosine, self._sine)
+        )
+        return MarkPatch(cosine, sine, self._rate)
 
     def _levels(self, luma: Frame) -> Floats:
         """Return the strength for each pixel of the field: more where detail hides it."""
@@ -106,6 +119,31 @@ class Mark:
         sample = cv2.resize(luma, (width, height), interpolation=cv2.INTER_NEAREST)
         detail = cv2.blur(cv2.absdiff(sample, cv2.blur(sample, (9, 9))), (9, 9))
         return np.asarray(cv2.LUT(detail, _STRENGTH), np.float32)
+
+
+class MarkPatch:
+    """One render's mark for one part of a still scene."""
+
+    def __init__(self, cosine: Floats, sine: Floats, rate: Fraction) -> None:
+        self._cosine, self._sine, self._rate = cosine, sine, rate
+        self._drawn: int | None = None
+
+    def step(self, number: int) -> int:
+        """Return of which picture the mark is shown in picture `number`: what seldom changes costs little."""
+        return number // HELD * HELD
+
+    def put(self, luma: Frame, step: int, into: Frame) -> None:
+        """Write the luma of the part with the mark of a step into `into`, of the same shape."""
+        if step != self._drawn:
+            angle = _angle(step, self._rate)
+            self._field = cv2.addWeighted(self._cosine, cos(angle), self._sine, sin(angle), 0)
+            self._drawn = step
+        cv2.add(luma, self._field, into, dtype=cv2.CV_8U)
+
+
+def _angle(number: int, rate: Fraction) -> float:
+    """Return the phase of the mark's cycle at a picture, in radians."""
+    return 2 * pi * float(CYCLE_HZ * number / rate % 1)
 
 
 _STRENGTH = np.interp(np.arange(256), (0, BUSY_DETAIL), (FLAT_LEVELS, BUSY_LEVELS)).astype(np.float32)

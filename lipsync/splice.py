@@ -7,14 +7,14 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.boxes import boxes, parameter_sets, read_samples, write_fragment
+from encoder.boxes import ParameterSets, Sample, boxes, parameter_sets, read_samples, write_fragment
 from encoder.commands import frames_command, insert_command
 from encoder.model import Grid, Presentation, Rendition, Slot
 from encoder.tools import Tools, open_tool
@@ -57,35 +57,47 @@ def encode_insert(
     reserved ones, RenderFailed if a segment is missing or has too few pictures, ToolFailed.
     """
     pipes = [(r, *os.pipe()) for r in renditions]
-    arrived: queue.Queue[Fragment | BaseException | None] = queue.Queue()
+    arrived = Arrivals()
     command = insert_command(presentation.grid, size, tuple((r, write) for r, _, write in pipes), tools)
     with open_tool(command, stdin=True, pass_fds=[write for _, _, write in pipes]) as child:
         readers = [
-            _Reader(os.fdopen(read, "rb"), r, presentation.grid, numbers, arrived).start() for r, read, _ in pipes
+            Reader(os.fdopen(read, "rb"), Regridder(r, presentation.grid), numbers, arrived).start()
+            for r, read, _ in pipes
         ]
         for _, _, write in pipes:
             os.close(write)
         assert child.stdin is not None
-        feeder = _Feeder(frames, child.stdin, arrived).start()
-        running = len(readers) + 1
+        feeder = Feeder(((frame,) for frame in frames), (child.stdin,), arrived).start()
+        yield from arrived.until_ended(len(readers) + 1)
+        child.check()
+        for thread in (*readers, feeder):
+            thread.join()
+
+
+class Arrivals:
+    """What the threads of one encode hand over: fragments, errors, and that they have ended."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[Fragment | BaseException | None] = queue.Queue()
+        self.put = self._queue.put
+
+    def until_ended(self, running: int) -> Iterator[Fragment]:
+        """Yield fragments until `running` threads have ended; raises the first error."""
         while running:
-            item = arrived.get()
+            item = self._queue.get()
             if isinstance(item, BaseException):
                 raise item
             if item is None:
                 running -= 1
             else:
                 yield item
-        child.check()
-        for thread in (*readers, feeder):
-            thread.join()
 
 
-class _Feeder:
-    """Writes pictures to the encoder in a thread, so that fragments can be taken meanwhile."""
+class Feeder:
+    """Writes pictures to encoders in a thread, one for each of `pipes`, so that fragments can be taken meanwhile."""
 
-    def __init__(self, frames: Iterable[Frame], pipe: IO[bytes], arrived: queue.Queue[Fragment | BaseException | None]):
-        self._frames, self._pipe, self._arrived = frames, pipe, arrived
+    def __init__(self, frames: Iterator[Sequence[Frame]], pipes: Sequence[IO[bytes]], arrived: Arrivals) -> None:
+        self._frames, self._pipes, self._arrived = frames, pipes, arrived
 
     def start(self) -> threading.Thread:
         thread = threading.Thread(target=self._run, daemon=True)
@@ -94,33 +106,57 @@ class _Feeder:
 
     def _run(self) -> None:
         try:
-            for frame in self._frames:
-                self._pipe.write(frame.data)
+            for pictures in self._frames:
+                for picture, pipe in zip(pictures, self._pipes, strict=True):
+                    pipe.write(picture.data)
         except BrokenPipeError:
             pass  # the encoder has ended; `check` knows why
         except BaseException as error:
             self._arrived.put(error)
         finally:
-            with suppress(OSError):
-                self._pipe.close()
-            if isinstance(self._frames, Iterator) and hasattr(self._frames, "close"):
+            for pipe in self._pipes:
+                with suppress(OSError):
+                    pipe.close()
+            if hasattr(self._frames, "close"):
                 self._frames.close()
             self._arrived.put(None)
 
 
-class _Reader:
+class Format(Protocol):
+    """What becomes of one rendition's fragments."""
+
+    @property
+    def rendition(self) -> Rendition: ...
+
+    def check(self, sets: ParameterSets) -> None:
+        """Raise InsertDoesNotFit if pictures of these parameter sets need an init segment of their own."""
+
+    def finished(self, fragment: bytes, number: int) -> bytes:
+        """Return an encoder's moof and mdat as segment `number` of the chapter."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Regridder:
+    """Puts whole pictures on the chapter's grid."""
+
+    rendition: Rendition
+    grid: Grid
+
+    def check(self, sets: ParameterSets) -> None:
+        reserved = self.rendition.insert
+        if reserved is None or sets.sps != (reserved.sps,) or sets.pps != (reserved.pps,):
+            raise InsertDoesNotFit(self.rendition.id)
+
+    def finished(self, fragment: bytes, number: int) -> bytes:
+        return regrid(read_samples(fragment), number, self.rendition, self.grid)
+
+
+class Reader:
     """Reads one rendition's fragmented MP4 in a thread and hands out its fragments on the chapter's grid."""
 
-    def __init__(
-        self,
-        pipe: IO[bytes],
-        rendition: Rendition,
-        grid: Grid,
-        numbers: range,
-        arrived: queue.Queue[Fragment | BaseException | None],
-    ) -> None:
-        self._pipe, self._rendition, self._grid = pipe, rendition, grid
-        self._numbers, self._arrived = numbers, arrived
+    def __init__(self, pipe: IO[bytes], form: Format, numbers: range, arrived: Arrivals) -> None:
+        self._pipe, self._form, self._numbers, self._arrived = pipe, form, numbers, arrived
 
     def start(self) -> threading.Thread:
         thread = threading.Thread(target=self._run, daemon=True)
@@ -137,23 +173,17 @@ class _Reader:
             self._arrived.put(None)
 
     def _read(self) -> None:
-        left, moof = list(self._numbers), b""
+        left, moof, rendition = list(self._numbers), b"", self._form.rendition.id
         for type_, box in _top_level(self._pipe):
             if type_ == b"moov":
-                self._check_parameter_sets(box)
+                self._form.check(parameter_sets(box))
             elif type_ == b"moof":
                 moof = box
             elif type_ == b"mdat" and left:
                 number = left.pop(0)
-                data = regrid(moof + box, number, self._rendition, self._grid)
-                self._arrived.put(Fragment(self._rendition.id, number, data))
+                self._arrived.put(Fragment(rendition, number, self._form.finished(moof + box, number)))
         if left:
-            raise RenderFailed(f"{len(left)} segments of {self._rendition.id} are missing.")
-
-    def _check_parameter_sets(self, moov: bytes) -> None:
-        sets, reserved = parameter_sets(moov), self._rendition.insert
-        if reserved is None or sets.sps != (reserved.sps,) or sets.pps != (reserved.pps,):
-            raise InsertDoesNotFit(self._rendition.id)
+            raise RenderFailed(f"{len(left)} segments of {rendition} are missing.")
 
 
 def _top_level(pipe: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -166,14 +196,14 @@ def _top_level(pipe: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
         yield next(boxes(box)).type, box
 
 
-def regrid(fragment: bytes, number: int, rendition: Rendition, grid: Grid) -> bytes:
-    """Return the encoder's fragment as segment `number` of the chapter: its times, its timescale, one track.
+def regrid(samples: Sequence[Sample], number: int, rendition: Rendition, grid: Grid) -> bytes:
+    """Return pictures as segment `number` of the chapter: its times, its timescale, one track.
 
     Decode times continue the chapter's; presentation times are moved by the rendition's composition offset. Raises
     RenderFailed if it has not the segment's number of pictures or does not begin with a key picture.
     """
     assert rendition.insert is not None
-    frames, samples = grid.frames_of(number), read_samples(fragment)
+    frames = grid.frames_of(number)
     if len(samples) != len(frames) or not samples[0].sync:
         raise RenderFailed(f"segment {number} of {rendition.id} has {len(samples)} pictures instead of {len(frames)}.")
     ticks = rendition.timescale / grid.rate

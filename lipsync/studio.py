@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from lipsync.narration import ENGINE, SAMPLE_RATE_HZ, MouthTrack, analyse, bake,
 from lipsync.photo import encode_photo, read_photo
 from lipsync.protocols import Fragment, Signing, Stamp, Take
 from lipsync.provenance import Statement, sign, sign_file
+from lipsync.slicing import encode_still, fits
 from lipsync.splice import encode_insert, mezzanine_frames
+from lipsync.still import StillScene, scene_of
 
 FILE_RATE = Fraction(25)
 SMALLEST_LINES, LARGEST_LINES = 144, 2160
@@ -141,10 +144,16 @@ class Studio:
             if not renditions or not numbers:
                 raise RenderFailed("nothing of the slot was asked for")
             size = working_size(presentation, numbers, renditions, take.stamp)
-            frames = self.insert_frames(face, take, presentation, slot, numbers=numbers, size=size, cancelled=cancelled)
-            yield from encode_insert(
-                frames, presentation, self._tools, renditions=renditions, numbers=numbers, size=size
-            )
+            for part, still in _parts(presentation, slot, numbers, renditions):
+                if still:
+                    yield from self._still(face, take, presentation, slot, part, size=size, cancelled=cancelled)
+                    continue
+                frames = self.insert_frames(
+                    face, take, presentation, slot, numbers=part, size=size, cancelled=cancelled
+                )
+                yield from encode_insert(
+                    frames, presentation, self._tools, renditions=renditions, numbers=part, size=size
+                )
         except ToolCancelled:
             raise
         except EncoderError as error:
@@ -179,6 +188,34 @@ class Studio:
                 if shown is not frame:
                     mark.put(shown, number)
                 yield shown
+
+    def _still(
+        self,
+        face: Face,
+        take: Take,
+        presentation: Presentation,
+        slot: Slot,
+        numbers: range,
+        *,
+        size: tuple[int, int],
+        cancelled: Callable[[], bool],
+    ) -> Iterator[Fragment]:
+        """Yield the fragments of segments that show nothing but the face in front of a still picture."""
+        grid, window = presentation.grid, _Window.of(take, presentation, slot)
+        scene = scene_of(take.folder, slot.id, numbers.start, size, self._tools)
+        frames = range(grid.frames_of(numbers.start).start, grid.frames_of(numbers[-1]).stop)
+        states = window.states[frames.start - window.frames.start : frames.stop - window.frames.start]
+        compositor = _into_slot(face, take, replace(slot, grain=0.0), scene)
+        stage = StillScene(compositor, scene, states[0], lambda w, h: Mark(take.render_id, w, h, grid.rate))
+
+        def timed() -> Iterator[tuple[int, Sequence[float]]]:
+            for number, state in zip(frames, states, strict=True):
+                if cancelled():
+                    raise ToolCancelled
+                yield number, state
+
+        renditions = [r for r in presentation.videos if r.id in take.renditions]
+        yield from encode_still(stage, timed(), grid, self._tools, renditions=renditions, numbers=numbers)
 
     def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
         """Return a finished flat MP4 with Content Credentials; its fragments stay as they are. Raises SigningFailed."""
@@ -240,6 +277,23 @@ def working_size(
             continue
         return picture.width, picture.height
     raise RenderFailed("the chapter has no picture")
+
+
+def _parts(
+    presentation: Presentation, slot: Slot, numbers: range, renditions: Sequence[Rendition]
+) -> Iterator[tuple[range, bool]]:
+    """Yield `numbers` in runs, each with whether slices can be spliced there: where one still slot is all there is."""
+    window = presentation.grid.frames_within(slot.start_s, slot.duration_s)
+
+    def still(number: int) -> bool:
+        frames = presentation.grid.frames_of(number)
+        whole = window.start <= frames.start and frames.stop <= window.stop
+        return whole and len(slots_in(presentation, range(number, number + 1))) == 1
+
+    able = slot.compose == "still" and all(fits(r) for r in renditions)
+    for key, run in groupby(numbers, lambda number: able and still(number)):
+        found = list(run)
+        yield range(found[0], found[-1] + 1), key
 
 
 def _inside(asked: range, whole: range) -> range:
