@@ -15,14 +15,14 @@ import pytest
 
 from encoder.boxes import read_samples
 from encoder.errors import ToolCancelled
-from encoder.model import Picture, Placement, Presentation
+from encoder.model import Picture, Placement, Presentation, Rendition
 from encoder.tools import run_tool
 from lipsync import Studio
 from lipsync.compose import rectangle_of, views_of
 from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed, SpeechUnreadable
 from lipsync.face import Face
 from lipsync.narration import bake
-from lipsync.protocols import Signing, Take
+from lipsync.protocols import Fragment, Signing, Take
 from lipsync.splice import mezzanine_frames
 from lipsync.studio import track_of, working_size
 from tests.lipsync.conftest import DEMO, room, spoken, vowel, write_wav
@@ -185,6 +185,58 @@ def test_what_is_not_asked_for_is_not_made(studio, face, chapter):
     for nothing in (replace(take, renditions=("video_9p_h264",)), replace(take, segments=range(7, 9))):
         with pytest.raises(RenderFailed, match="nothing of the slot"):
             list(studio.render_insert(face, nothing))
+
+
+@pytest.fixture(scope="module")
+def still_chapter(chapter, tmp_path_factory) -> Path:
+    """The small chapter as if its slot stood still and filled segments 1 and 2."""
+    folder = tmp_path_factory.mktemp("still")
+    for file in chapter.iterdir():
+        (folder / file.name).symlink_to(file)
+    presentation = Presentation.load(chapter)
+    slot = replace(presentation.slots[0], start_s=Fraction(2), duration_s=Fraction(4), compose="still")
+    (folder / "presentation.json").unlink()
+    (folder / "presentation.json").write_text(replace(presentation, slots=(slot,)).to_json())
+    return folder
+
+
+def played(folder: Path, rung: Rendition, fragments: list[Fragment], tools, out: Path) -> np.ndarray:
+    """What FFmpeg shows of the fragments of one rendition, strictly: I420."""
+    assert rung.picture
+    init = (folder / rung.file).read_bytes()[: rung.init_size]
+    out.write_bytes(init + b"".join(f.data for f in fragments if f.rendition == rung.id))
+    strict = ["-v", "error", "-xerror", "-err_detect", "explode", "-i", str(out)]
+    raw = run_tool([str(tools.ffmpeg), *strict, "-f", "rawvideo", "-pix_fmt", "yuv420p", "pipe:1"])
+    return np.frombuffer(raw, np.uint8).reshape(-1, rung.picture.height * 3 // 2, rung.picture.width)
+
+
+def test_in_a_still_slot_nothing_changes_but_the_box_round_the_mouth(studio, face, still_chapter, tools, tmp_path):
+    presentation = Presentation.load(still_chapter)
+    fragments = list(studio.render_insert(face, whole(still_chapter)))
+    assert {(f.rendition, f.number) for f in fragments} == {(r.id, n) for r in presentation.videos for n in (1, 2)}
+    for rung in presentation.videos:
+        shown = played(still_chapter, rung, fragments, tools, tmp_path / "still.mp4")
+        assert len(shown) == 100
+        changed = (shown != shown[0]).any(axis=0)[: rung.picture.height]
+        rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+        box = rectangle_of(presentation.slots[0].face, rung.picture.width, rung.picture.height)
+        assert 0.1 < changed.mean() < 0.6
+        assert box.y < (rows[0] + rows[-1]) / 2 < box.y + box.h
+        assert box.x < (columns[0] + columns[-1]) / 2 < box.x + box.w
+        assert all(len(f.data) * 8 <= 2 * rung.bandwidth_bps for f in fragments if f.rendition == rung.id)
+
+
+def test_a_still_slot_shows_what_a_moving_one_would(studio, face, still_chapter, tools, tmp_path):
+    """The first picture: photo, place, light and label are the same, whichever way it is encoded."""
+    presentation = Presentation.load(still_chapter)
+    slot, rung = presentation.slots[0], presentation.videos[0]
+    take = replace(whole(still_chapter), renditions=(rung.id,))
+    shown = played(still_chapter, rung, list(studio.render_insert(face, take)), tools, tmp_path / "still.mp4")
+    moving = studio.insert_frames(face, take, presentation, slot, numbers=range(1, 3), size=(640, 360))
+    first = next(moving)
+    moving.close()
+    assert abs(shown[0].astype(int) - first).mean() < 2.5
+    assert abs(shown[0].astype(int) - first).max() < 90
 
 
 def test_every_picture_with_the_face_carries_the_number_of_its_render(studio, face, chapter, tools, tmp_path):
