@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 
+from encoder.errors import ToolFailed
 from encoder.tools import run_tool
 
 # name here -> the list that ffmpeg prints, and the word in it
@@ -15,11 +17,13 @@ _WORDS = {
     "png": ("encoders", "png"),
     "x265": ("encoders", "libx265"),
     "svt_av1": ("encoders", "libsvtav1"),
+    "vp9": ("encoders", "libvpx-vp9"),
     "dav1d": ("decoders", "libdav1d"),
     "zscale": ("filters", "zscale"),
     "xpsnr": ("filters", "xpsnr"),
     "libvmaf": ("filters", "libvmaf"),
 }
+LAYERED = {"vp9": "libvpx-vp9", "hevc": "libx265"}
 NEEDED = ("x264", "aac", "prores")
 
 
@@ -33,6 +37,7 @@ class Capabilities:
     png: bool
     x265: bool
     svt_av1: bool
+    vp9: bool
     dav1d: bool
     zscale: bool
     xpsnr: bool
@@ -53,6 +58,26 @@ def probe_capabilities(ffmpeg: Path) -> Capabilities:
     """Ask `ffmpeg`; raises ToolMissing or ToolFailed if it does not run."""
     lists = {kind: _names(ffmpeg, kind) for kind in ("encoders", "decoders", "filters")}
     return Capabilities(**{name: word in lists[kind] for name, (kind, word) in _WORDS.items()})
+
+
+@cache
+def layered_codecs(ffmpeg: Path) -> frozenset[str]:
+    """Return those of "vp9" and "hevc" that `ffmpeg` encodes with an alpha layer, by letting it encode a picture.
+
+    A list would not do: libx265 is asked for the layer's own build option only when it is opened.
+    """
+    return frozenset(codec for codec, encoder in LAYERED.items() if _encodes_alpha(ffmpeg, encoder))
+
+
+def _encodes_alpha(ffmpeg: Path, encoder: str) -> bool:
+    # With the plus sign a format that the encoder does not know is an error and not replaced.
+    source = ("-f", "lavfi", "-i", "color=red@0.5:s=64x64,format=yuva420p", "-frames:v", "1")
+    words = ("-c:v", encoder, "-pix_fmt", "+yuva420p", "-f", "null", "-")
+    try:
+        run_tool((str(ffmpeg), "-hide_banner", "-nostdin", "-v", "error", *source, *words), timeout_s=60)
+    except ToolFailed:
+        return False
+    return True
 
 
 def _names(ffmpeg: Path, kind: str) -> frozenset[str]:

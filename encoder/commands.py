@@ -9,6 +9,7 @@ from typing import Any
 
 import ffmpeg
 
+from encoder import alpha
 from encoder.damage import MOST_ERRORS
 from encoder.model import Footage, Grid, Ladder, Master, Rendition, Rung, Slot, Track, Transfer
 from encoder.tools import Tools
@@ -42,7 +43,7 @@ def chunk_command(
 ) -> list[str]:
     """Return the one ffmpeg process that decodes `frames` of a master once for all rungs.
 
-    `frames` begins on the grid. Writes `<rendition>.mp4` per rung into `work`; without `seek` the master is decoded
+    `frames` begins on the grid. Writes the file of each rung into `work`; without `seek` the master is decoded
     from its beginning, which is slow and does without an index.
     """
     base = _frames(master, ladder.grid, frames, seek=seek)
@@ -173,8 +174,12 @@ def _split(stream: Any, count: int) -> list[Any]:
 def _common_light(stream: Any, footage: Footage, top: Rung) -> Any:
     """Bring HDR to BT.709 at the size of the top rung: linear light, mapped tones, then the usual curve.
 
+    A transparent picture becomes one multiplied by its alpha.
+
     The white of graphics and paper (203 cd/m2, ITU-R BT.2408) becomes 1.0 before the tones are mapped.
     """
+    if footage.alpha:
+        return alpha.premultiplied(stream, footage)
     if footage.transfer == "sdr":
         return stream
     told = {"tin": TRANSFERS[footage.transfer], "min": "bt2020nc", "pin": "bt2020"}
@@ -191,7 +196,6 @@ def _common_light(stream: Any, footage: Footage, top: Rung) -> Any:
 def _scaled(stream: Any, rung: Rung) -> Any:
     """The picture at the rung's size, in square pixels: BT.709 in 8 bits, or BT.2020 in 10; always limited range."""
     told = _colour(rung.transfer)
-    tags = {"range": "tv", **{key: told[key] for key in ("colorspace", "color_primaries", "color_trc")}}
     if rung.transfer != "sdr":
         # What a master leaves untold would be taken for BT.709.
         stream = stream.filter("setparams", colorspace=told["colorspace"])
@@ -199,7 +203,12 @@ def _scaled(stream: Any, rung: Rung) -> Any:
         "scale", rung.width, rung.height, flags="bicubic", out_color_matrix=told["colorspace"], out_range="tv"
     )
     stream = stream.filter("setsar", 1).filter("format", "yuv420p" if rung.transfer == "sdr" else "yuv420p10le")
-    # The options of the encoder alone leave primaries and transfer untold.
+    return _tagged(stream, told)
+
+
+def _tagged(stream: Any, told: dict[str, str]) -> Any:
+    """Tell the colours in the stream, too: the options of the encoder alone leave primaries and transfer untold."""
+    tags = {"range": "tv", **{key: told[key] for key in ("colorspace", "color_primaries", "color_trc")}}
     return stream.filter("setparams", **tags)
 
 
@@ -212,12 +221,22 @@ def _colour(transfer: Transfer) -> dict[str, str]:
 
 
 def _rung(stream: Any, rung: Rung, grid: Grid, work: Path) -> Any:
-    return _encoded(stream, rung, grid, work / f"{rung.rendition}.mp4")
+    return _encoded(stream, rung, grid, work / rung.file)
+
+
+def _picture(stream: Any, rung: Rung) -> Any:
+    """The picture as the rung's codec gets it; one with transparency comes multiplied by it, thus over black."""
+    if not rung.alpha:
+        return _scaled(stream, rung)
+    stream = alpha.stacked(stream, rung) if rung.alpha == "stacked" else alpha.layered(stream, rung)
+    return _tagged(stream.filter("setsar", 1), COLOUR)
 
 
 def _encoded(stream: Any, rung: Rung, grid: Grid, target: Path) -> Any:
+    if rung.codec == "vp9":
+        return ffmpeg.output(_picture(stream, rung), str(target), **alpha.vp9(rung, grid), **COLOUR)
     return ffmpeg.output(
-        _scaled(stream, rung),
+        _picture(stream, rung),
         str(target),
         **{"h264": _x264, "av1": _svt_av1, "hevc": _x265}[rung.codec](rung, grid),
         **_colour(rung.transfer),
@@ -374,7 +393,9 @@ def frames_command(
 
 def decode_command(file: Path, tools: Tools) -> list[str]:
     """Return the command that decodes a whole file and fails at the first error; progress tells the frames."""
+    # Of all decoders of VP9 only this one looks at the alpha layer.
+    decoder = ("-c:v", "libvpx-vp9") if file.suffix == ".webm" else ()
     return [
-        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-xerror", "-err_detect", "explode"),
+        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-xerror", "-err_detect", "explode", *decoder),
         *("-i", f"file:{file}", "-f", "null", "-progress", "pipe:1", "-"),
     ]

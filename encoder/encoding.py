@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from encoder import damage
+from encoder import damage, webm
 from encoder.chunk import Chunk, Growth, check_chunk
 from encoder.commands import audio_command, chunk_command, mezzanine_command, narration_command
 from encoder.errors import BadBoxes, MasterTruncated, ToolFailed, VerificationFailed
 from encoder.guard import Care
-from encoder.model import Ladder, Master, Slot
+from encoder.model import Grid, Ladder, Master, Slot
 from encoder.tools import Tools, run_guarded
 
 UNDER_WAY = ".part"
@@ -98,20 +98,19 @@ def encode_chunk(
         return
     # A name of its own: who was taken for dead and wakes up must not meet its successor's files.
     part = final.with_name(f"{final.name}.{secrets.token_hex(4)}{UNDER_WAY}")
-    names = [rung.rendition for rung in ladder.rungs]
     # Some containers cannot be entered in the middle: the second way reads them from their beginning.
     for seek in (True, False) if chunk.frames.start else (True,):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        files = tuple((name, Growth(part / f"{name}.mp4", chunk, ladder.grid)) for name in names)
+        files = tuple((rung.rendition, _growth(part / rung.file, chunk, ladder.grid)) for rung in ladder.rungs)
         reader = ProgressReader(len(chunk.frames), on_progress, files)
         try:
             _run(chunk_command(master, ladder, chunk.frames, part, tools, seek=seek), reader, care)
         except ToolFailed as failure:
             raise damage.refusal(master.path, failure) or failure from failure
         try:
-            for name in names:
-                check_chunk(part / f"{name}.mp4", chunk, ladder.grid)
+            for rung in ladder.rungs:
+                _check(part / rung.file, chunk, ladder.grid)
         except (VerificationFailed, BadBoxes):
             continue
         damage.write(part, reader.errors)
@@ -121,6 +120,17 @@ def encode_chunk(
         raise VerificationFailed(chunk.folder, "its pictures do not lie on the grid.")
     found = chunk.frames.start + reader.frames
     raise MasterTruncated(master.path, f"only {found} of {ladder.grid.frames} pictures are in it.")
+
+
+def _growth(file: Path, chunk: Chunk, grid: Grid) -> Growth:
+    return webm.Growth(file, chunk, grid) if file.suffix == ".webm" else Growth(file, chunk, grid)
+
+
+def _check(file: Path, chunk: Chunk, grid: Grid) -> None:
+    if file.suffix == ".webm":
+        webm.check(file, grid, chunk.segments)
+    else:
+        check_chunk(file, chunk, grid)
 
 
 def keep(part: Path, final: Path) -> None:

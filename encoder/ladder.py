@@ -15,7 +15,7 @@ STEPS = (
 )
 # What looks as good as H.264: the CRF that is equal to 24, a step of H.264's in the codec's own scale, and the share of
 # the peak rate in tenths.
-EQUALS: dict[Codec, tuple[int, int, int]] = {"av1": (32, 2, 6), "hevc": (26, 1, 7)}
+EQUALS: dict[Codec, tuple[int, int, int]] = {"av1": (32, 2, 6), "hevc": (26, 1, 7), "vp9": (27, 3, 10)}
 FINEST = 18
 PLAIN = Choices()
 # Level, macroblocks per second, macroblocks per frame (ITU-T H.264, table A-1).

@@ -27,13 +27,14 @@ def dash(p: Presentation, *, personal: bool = False) -> str:
     """Return the MPD: on demand (`SegmentBase`) for everybody, one Period with `SegmentList` for a session."""
     duration = f"PT{_decimal(p.grid.duration_s)}S"
     segment_s = max(Fraction(s.duration, r.timescale) for r in p.renditions for s in r.segments)
+    profile = FULL if personal or p.transparent else ON_DEMAND
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
-        f'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="{FULL if personal else ON_DEMAND}" type="static"'
+        f'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="{profile}" type="static"'
         f' mediaPresentationDuration="{duration}" minBufferTime="PT{_decimal(segment_s)}S">',
         f" <ProgramInformation><Title>{escape(p.title)}</Title></ProgramInformation>",
         f' <Period id="0" start="PT0S" duration="{duration}">',
-        *_video_set(p, 0, p.videos, personal),
+        *_video_set(p, 0, p.videos if personal else p.dash_sets[0], personal),
         *(line for number, audio in enumerate(p.audios, start=1) for line in _audio_set(p, number, audio, personal)),
         *(line for number, videos in _other_sets(p, personal) for line in _video_set(p, number, videos, personal)),
         *(
@@ -49,7 +50,7 @@ def dash(p: Presentation, *, personal: bool = False) -> str:
 
 def _other_sets(p: Presentation, personal: bool) -> Iterator[tuple[int, tuple[Rendition, ...]]]:
     """Number the sets of other codecs after all else; inserts are H.264 alone, so a session has no other set."""
-    return iter(()) if personal else enumerate(p.video_sets[1:], start=1 + len(p.audios))
+    return iter(()) if personal else enumerate(p.dash_sets[1:], start=1 + len(p.audios))
 
 
 def _video_set(p: Presentation, number: int, videos: tuple[Rendition, ...], personal: bool) -> Iterator[str]:
@@ -61,10 +62,10 @@ def _video_set(p: Presentation, number: int, videos: tuple[Rendition, ...], pers
         if personal
         else 'segmentAlignment="true" subsegmentAlignment="true" subsegmentStartsWithSAP="1"'
     )
-    preference = _preference(p, videos[0])
+    preference = _preference(p.dash_sets, videos[0])
     priority = f' selectionPriority="{1 + preference}"' if preference else ""
     yield (
-        f'  <AdaptationSet id="{number}" contentType="video" mimeType="video/mp4" {alignment}'
+        f'  <AdaptationSet id="{number}" contentType="video" mimeType="{videos[0].mime}" {alignment}'
         f' maxWidth="{largest.width}" maxHeight="{largest.height}" maxFrameRate="{_rate(largest.rate)}"{priority}>'
     )
     yield from _light(largest)
@@ -94,7 +95,7 @@ def _light(picture: Picture) -> Iterator[str]:
 
 
 def _caption_sets(p: Presentation, personal: bool) -> Iterator[tuple[int, Caption]]:
-    before = 1 + len(p.audios) + (0 if personal else len(p.video_sets) - 1)
+    before = 1 + len(p.audios) + (0 if personal else len(p.dash_sets) - 1)
     return enumerate(p.captions, start=before)
 
 
@@ -161,7 +162,7 @@ def hls_multivariant(p: Presentation, *, personal: bool = False) -> str:
     for number, audio in enumerate(p.audios):
         lines.append(_media_tag(p, audio, first=number == 0, personal=personal))
     lines += [_caption_tag(p, caption, personal=personal) for caption in p.captions]
-    for videos in p.video_sets[:1] if personal else p.video_sets:
+    for videos in (p.videos,) if personal else p.video_sets:
         for video in videos:
             lines += [_variant_tag(p, video, personal), f"{quote(p.version)}/{video.id}.m3u8"]
     return "\n".join(lines) + "\n"
@@ -183,7 +184,7 @@ def _score(p: Presentation, video: Rendition) -> str:
         return ""
     assert video.picture is not None
     heights = sorted({r.picture.height for videos in p.video_sets for r in videos if r.picture})
-    rank = len(p.video_sets) * heights.index(video.picture.height) + 1 + _preference(p, video)
+    rank = len(p.video_sets) * heights.index(video.picture.height) + 1 + _preference(p.video_sets, video)
     return f"SCORE={rank}.0,"
 
 
@@ -227,9 +228,9 @@ def hls_captions(p: Presentation, caption: Caption) -> str:
 
 
 def hls_media(p: Presentation, rendition_id: str, *, personal: bool = False) -> str:
-    """Return one rendition's playlist; raises KeyError if the presentation has no such rendition."""
+    """Return one rendition's playlist; raises KeyError if the presentation has no such rendition, or as WebM only."""
     r = p.rendition(rendition_id)
-    if r is None:
+    if r is None or r.mime == "video/webm":
         raise KeyError(rendition_id)
     own = p.personal_segments if personal and r.picture else frozenset()
     shared = _shared(p, r, 4) if personal else quote(r.file)
@@ -260,10 +261,10 @@ def _shared(p: Presentation, r: Rendition, up: int) -> str:
     return f"{'../' * up}{quote(p.chapter)}/{path}" if up else path
 
 
-def _preference(p: Presentation, video: Rendition) -> int:
+def _preference(sets: tuple[tuple[Rendition, ...], ...], video: Rendition) -> int:
     """Return 0 for H.264, and the more, the fewer bytes a codec needs."""
-    place = next(i for i, videos in enumerate(p.video_sets) if video in videos)
-    return -place % len(p.video_sets)
+    place = next((i for i, videos in enumerate(sets) if video in videos), 0)
+    return -place % len(sets)
 
 
 def _range(segment: Segment) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 
 # ITU-R BT.2100's "pq" and "hlg" are more than a common screen shows.
 Transfer = Literal["sdr", "pq", "hlg"]
+Alpha = Literal["", "straight", "premultiplied"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,15 @@ class Footage:
     """What the pictures of a master need before they can be scaled.
 
     `number` counts the file's video streams; `fields` says which field comes first if a picture is two of them;
-    `transfer` is the light's curve.
+    `transfer` is the light's curve. `alpha` says how a transparent master keeps its colours: as they are, or multiplied
+    by alpha. `matrix` is theirs if the file does not tell of it.
     """
 
     number: int = 0
     fields: Literal["", "tff", "bff"] = ""
     transfer: Transfer = "sdr"
+    alpha: Alpha = ""
+    matrix: Literal["", "bt709"] = ""
 
 
 @dataclass(frozen=True, slots=True)

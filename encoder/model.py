@@ -11,8 +11,10 @@ from typing import Any, Literal
 from encoder.errors import BadPresentation
 from encoder.grid import Grid
 from encoder.master import Footage, Master, Sound, Track, Transfer
+from encoder.rung import CODECS, Choices, Codec, Ladder, Layer, Rung
 
 __all__ = [
+    "CODECS",
     "Caption",
     "Choices",
     "Codec",
@@ -20,6 +22,7 @@ __all__ = [
     "Grid",
     "InsertFormat",
     "Ladder",
+    "Layer",
     "Master",
     "Picture",
     "Placement",
@@ -33,57 +36,6 @@ __all__ = [
     "Transfer",
 ]
 Json = dict[str, Any]
-Codec = Literal["h264", "av1", "hevc"]
-# What the codecs parameter (RFC 6381) of each begins with, in the order of their sets.
-CODECS: dict[Codec, str] = {"h264": "avc1.", "av1": "av01.", "hevc": "hvc1."}
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What an installation wants of every ladder.
-
-    `ladder` is "title" (each rung's quality chosen for this film) or "film" (the fixed 8, 5 and 2.5 Mb/s); `loudness`
-    brings every sound to EBU R128.
-    """
-
-    ladder: Literal["title", "film"] = "title"
-    av1: bool = True
-    hevc: bool = False
-    loudness: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """One picture size of the ladder in one codec; rates in bits per second. `level` is H.264's.
-
-    Without `crf` the rate is always about `maxrate_bps`. A `transfer` that is not "sdr" is the master's own.
-    """
-
-    name: str
-    width: int
-    height: int
-    crf: int | None
-    maxrate_bps: int
-    level: str
-    codec: Codec = "h264"
-    transfer: Transfer = "sdr"
-
-    @property
-    def rendition(self) -> str:
-        return f"video_{self.name}_{self.codec}"
-
-
-@dataclass(frozen=True, slots=True)
-class Ladder:
-    """The rungs, codec by codec, largest first, on one grid, with the sounds beside them, the main one first."""
-
-    grid: Grid
-    rungs: tuple[Rung, ...]
-    tracks: tuple[Track, ...]
-
-    @property
-    def sound(self) -> Sound | None:
-        return self.tracks[0].sound if self.tracks else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +118,8 @@ class InsertFormat:
 class Rendition:
     """One encoded rung or language as one flat fragmented MP4: init, sidx, then the segments in order.
 
-    `bandwidth_bps` is the peak over any segment, `average_bandwidth_bps` the mean over the whole file.
+    Of a WebM, cues stand for sidx and clusters for segments. `bandwidth_bps` is the peak over any segment,
+    `average_bandwidth_bps` the mean over the whole file.
     """
 
     file: str
@@ -182,6 +135,7 @@ class Rendition:
     picture: Picture | None = None
     sound: Sound | None = None
     insert: InsertFormat | None = None
+    alpha: Layer = ""
 
     @property
     def id(self) -> str:
@@ -218,7 +172,8 @@ class Caption:
 class Presentation:
     """All renditions of one chapter version: everything the server needs to know of it.
 
-    `notes` tells the editor in sentences what is not as in the master.
+    `notes` tells the editor in sentences what is not as in the master. `progressive` is the WebM with picture and
+    sound of a transparent chapter, for pages that play it without any script.
     """
 
     chapter: str
@@ -229,19 +184,43 @@ class Presentation:
     slots: tuple[Slot, ...] = ()
     notes: tuple[str, ...] = ()
     captions: tuple[Caption, ...] = ()
+    progressive: str | None = None
 
     @property
     def videos(self) -> tuple[Rendition, ...]:
-        """The video renditions that every client plays and inserts fit into, largest picture first."""
-        return self._videos_in("h264")
+        """The opaque renditions that every client plays and inserts fit into, largest picture first.
+
+        A transparent chapter has them only where it has slots: for sessions, to be shown below it.
+        """
+        return self._videos_in("h264", "")
+
+    @property
+    def transparent(self) -> bool:
+        return any(r.alpha for r in self.renditions)
+
+    @property
+    def dash_sets(self) -> tuple[tuple[Rendition, ...], ...]:
+        """The renditions that everybody gets by DASH: a transparent chapter in a codec with an alpha layer."""
+        return (self._videos_in("vp9", "own"),) if self.transparent else self.video_sets
 
     @property
     def video_sets(self) -> tuple[tuple[Rendition, ...], ...]:
-        """All video renditions codec by codec: `videos`, then those that some clients prefer."""
-        return tuple(videos for codec in CODECS if (videos := self._videos_in(codec)))
+        """What everybody gets codec by codec: H.264, then those that some clients prefer.
 
-    def _videos_in(self, codec: Codec) -> tuple[Rendition, ...]:
-        return tuple(r for r in self.renditions if r.picture and r.codecs.startswith(CODECS[codec]))
+        Those of a transparent chapter are stacked: HLS has them, for a page that draws them.
+        """
+        alpha: Layer = "stacked" if self.transparent else ""
+        return tuple(videos for codec in CODECS if (videos := self._videos_in(codec, alpha)))
+
+    @property
+    def layered_hevc(self) -> tuple[Rendition, ...]:
+        """The renditions of a transparent chapter that Apple's players show without a page's help."""
+        return self._videos_in("hevc", "own")
+
+    def _videos_in(self, codec: Codec, alpha: Layer) -> tuple[Rendition, ...]:
+        return tuple(
+            r for r in self.renditions if r.picture and r.alpha == alpha and r.codecs.startswith(CODECS[codec])
+        )
 
     @property
     def audios(self) -> tuple[Rendition, ...]:
@@ -313,6 +292,7 @@ def _presentation_to(p: Presentation) -> Json:
         "slots": [_slot_to(s) for s in p.slots],
         "notes": list(p.notes),
         "captions": [{"file": c.file, "language": c.language} for c in p.captions],
+        **({"progressive": p.progressive} if p.progressive else {}),
     }
 
 
@@ -327,6 +307,7 @@ def _presentation_from(d: Json) -> Presentation:
         slots=tuple(_slot_from(s) for s in d["slots"]),
         notes=tuple(d.get("notes", ())),
         captions=tuple(Caption(c["file"], c["language"]) for c in d.get("captions", ())),
+        progressive=d.get("progressive"),
     )
 
 
@@ -387,6 +368,8 @@ def _rendition_to(r: Rendition) -> Json:
             "pps": r.insert.pps.hex(),
             "composition_offset": r.insert.composition_offset,
         }
+    if r.alpha:
+        d["alpha"] = r.alpha
     return d
 
 
@@ -414,4 +397,5 @@ def _rendition_from(d: Json) -> Rendition:
         )
         if insert
         else None,
+        alpha=d.get("alpha", ""),
     )

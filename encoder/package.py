@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+from encoder import webm
+from encoder.alpha import PROGRESSIVE, stacked_height
 from encoder.boxes import (
     Layout,
     annexb_units,
@@ -22,7 +25,14 @@ from encoder.boxes import (
     with_parameter_sets,
     with_sequence_header,
 )
-from encoder.commands import INSERT_PRESET, decode_command, insert_x264, package_command, parameter_sets_command
+from encoder.chunk import Chunk
+from encoder.commands import (
+    INSERT_PRESET,
+    decode_command,
+    insert_x264,
+    package_command,
+    parameter_sets_command,
+)
 from encoder.errors import VerificationFailed
 from encoder.guard import ANY, Care
 from encoder.model import CODECS, Grid, InsertFormat, Picture, Rendition, Rung, Sound
@@ -37,19 +47,57 @@ def package_video(encoded: Path, folder: Path, rung: Rung, grid: Grid, *, tools:
 
     Raises ToolFailed, ToolCancelled, BadBoxes.
     """
-    target = folder / f"{rung.rendition}.mp4"
+    target = folder / rung.file
     run_guarded(package_command(encoded, "video", target, grid, tools), care)
     layout = read_layout(target)
-    picture = Picture(rung.width, rung.height, grid.rate, rung.transfer)
+    picture = _picture(rung, grid)
     if rung.codec == "av1":
         _correct_av1c(target, layout)
-    if rung.codec != "h264":
-        return replace(_rendition(target, "video/mp4", layout, _peak_bps(layout)), picture=picture)
+    if rung.codec != "h264" or rung.alpha:
+        rendition = _rendition(target, "video/mp4", layout, _peak_bps(layout))
+        return replace(rendition, picture=picture, alpha=rung.alpha)
     peak_bps = max(_peak_bps(layout), int(rung.maxrate_bps * PEAK_FLOOR))
     insert = _insert_format(rung, grid, peak_bps, tools, care)
     _rewrite_init(target, layout, insert)
     rendition = _rendition(target, "video/mp4", read_layout(target), peak_bps)
     return replace(rendition, picture=picture, insert=insert)
+
+
+def _picture(rung: Rung, grid: Grid) -> Picture:
+    """The size of the coded picture, which players are told."""
+    height = stacked_height(rung.height) if rung.alpha == "stacked" else rung.height
+    return Picture(rung.width, height, grid.rate, rung.transfer)
+
+
+def package_webm(
+    files: Sequence[tuple[Chunk, Path]],
+    work: Path,
+    folder: Path,
+    rung: Rung,
+    grid: Grid,
+    *,
+    tools: Tools,
+    care: Care = ANY,
+) -> Rendition:
+    """Join the chunks of a VP9 rung to one WebM with its cues in front (the packager would lose its alpha).
+
+    Raises ToolFailed, ToolCancelled, BadBoxes.
+    """
+    target, listed = folder / rung.file, work / f"{rung.rendition}.ffconcat"
+    listed.write_text(webm.listing(files, work, grid), "utf-8")
+    run_guarded(webm.join_command(listed, target, tools), care)
+    layout = webm.read_layout(target, grid)
+    codecs = webm.codecs_of(rung.width, rung.height, grid.rate)
+    described = _described(target, "video/webm", codecs, layout, _peak_bps(layout))
+    return replace(described, picture=_picture(rung, grid), alpha=rung.alpha)
+
+
+def package_progressive(
+    folder: Path, videos: Sequence[Rendition], audio: Rendition, tools: Tools, care: Care = ANY
+) -> None:
+    """Put the largest VP9 picture and a sound together; raises ToolFailed, ToolCancelled."""
+    film = next(video for video in videos if video.mime == "video/webm")
+    run_guarded(webm.progressive_command(folder / film.file, folder / audio.file, folder / PROGRESSIVE, tools), care)
 
 
 def package_audio(
@@ -91,12 +139,16 @@ def _rewrite_init(file: Path, layout: Layout, insert: InsertFormat) -> None:
 def _rendition(file: Path, mime: str, layout: Layout, peak_bps: int) -> Rendition:
     with file.open("rb") as opened:
         init = opened.read(layout.init_size)
+    return _described(file, mime, codecs_of(init), layout, peak_bps)
+
+
+def _described(file: Path, mime: str, codecs: str, layout: Layout, peak_bps: int) -> Rendition:
     total = sum(s.size for s in layout.segments)
     ticks = sum(s.duration for s in layout.segments)
     return Rendition(
         file=file.name,
         mime=mime,
-        codecs=codecs_of(init),
+        codecs=codecs,
         timescale=layout.timescale,
         init_size=layout.init_size,
         index_offset=layout.index_offset,
@@ -123,12 +175,18 @@ def verify(rendition: Rendition, folder: Path, grid: Grid, tools: Tools, care: C
     file = folder / rendition.file
     if rendition.picture:
         _verify_grid(rendition, file, grid)
+        verify_pictures(file, grid, tools, care)
+    else:
+        run_guarded(decode_command(file, tools), care, on_line=lambda _: None)
+
+
+def verify_pictures(file: Path, grid: Grid, tools: Tools, care: Care = ANY) -> None:
+    """Decode a file and count its pictures; raises VerificationFailed, ToolFailed, ToolCancelled."""
     progress: list[str] = []
     run_guarded(decode_command(file, tools), care, on_line=progress.append)
-    if rendition.picture:
-        frames = next((line[6:] for line in reversed(progress) if line.startswith("frame=")), "0")
-        if int(frames) != grid.frames:
-            raise VerificationFailed(rendition.file, f"{frames} frames can be decoded, {grid.frames} were planned.")
+    frames = next((line[6:] for line in reversed(progress) if line.startswith("frame=")), "0")
+    if int(frames) != grid.frames:
+        raise VerificationFailed(file.name, f"{frames} frames can be decoded, {grid.frames} were planned.")
 
 
 def _verify_codecs(rendition: Rendition, file: Path) -> None:
@@ -158,6 +216,9 @@ def _verify_other(rendition: Rendition, init: bytes, first: bytes) -> None:
 
 def _verify_grid(rendition: Rendition, file: Path, grid: Grid) -> None:
     """Every segment starts with a key frame at its place on the grid and has its number of frames."""
+    if file.suffix == ".webm":
+        webm.check(file, grid, range(grid.segments))
+        return
     _verify_codecs(rendition, file)
     if len(rendition.segments) != grid.segments:
         raise VerificationFailed(

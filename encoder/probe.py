@@ -24,6 +24,7 @@ from encoder.languages import UNKNOWN, shortened
 from encoder.model import Footage, Master, Sound, Track, Transfer
 from encoder.timing import Timing, timing_of
 from encoder.tools import Tools, run_tool
+from encoder.transparency import with_alpha
 
 SMALLEST, LARGEST = 64, 16384
 FIRST_BOXES = (b"ftyp", b"wide", b"mdat", b"free", b"skip", b"pnot")
@@ -42,8 +43,7 @@ def probe(path: Path, tools: Tools) -> Master:
     answer = _ask(path, tools)
     master = master_of(path, answer, path.stat().st_size)
     _check_end(path, answer, tools)
-    _check_first_picture(master, tools)
-    return master
+    return with_alpha(master, _first_picture(master, tools), tools)
 
 
 def probe_tracks(path: Path, tools: Tools) -> tuple[Track, ...]:
@@ -91,16 +91,19 @@ def _check_end(path: Path, said: dict[str, Any], tools: Tools) -> None:
             raise MasterTruncated(path, f"it claims to be {float(end_s):.1f} s long, but {gap}")
 
 
-def _check_first_picture(master: Master, tools: Tools) -> None:
-    """Decode one picture, so that a codec that nobody here knows is refused and does not fail."""
+def _first_picture(master: Master, tools: Tools) -> str:
+    """Decode one picture, so that a codec that nobody here knows is refused and does not fail; return a line on it."""
     source = ("-i", f"file:{master.path}", "-map", f"0:v:{master.footage.number}")
-    words = (str(tools.ffmpeg), "-hide_banner", "-nostdin", "-v", "error", *source, "-frames:v", "1", "-f", "null", "-")
+    shown, said = ("-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"), list[str]()
     try:
-        run_tool(words, timeout_s=120)
+        run_tool(
+            (str(tools.ffmpeg), "-hide_banner", "-nostdin", *source, *shown), timeout_s=120, on_complaints=said.append
+        )
     except ToolFailed as failure:
         if "ecoder" in failure.stderr_tail and "not found" in failure.stderr_tail:
             raise CodecUnsupported(master.path, "its pictures") from failure
         raise MasterUnreadable(master.path, "none of its pictures can be decoded.") from failure
+    return said[0]
 
 
 def command(path: Path, tools: Tools) -> tuple[str, ...]:

@@ -7,13 +7,15 @@ import tomllib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from encoder.errors import BadSidecar, SlotOutsideChapter
 from encoder.languages import shortened
 from encoder.model import Grid, Placement, Slot
 
-KEYS = frozenset({"title", "language", "slot"})
+KEYS = frozenset({"title", "language", "slot", "alpha"})
+AlphaTold = Literal["straight", "premultiplied", "none"]
+ALPHAS = frozenset(get_args(AlphaTold))
 SLOT_KEYS = frozenset({"id", "start", "duration", "speaker_consent", "face", "mask", "compose", "grain"})
 
 
@@ -24,7 +26,8 @@ MOST_GRAIN = 32
 class Sidecar:
     """What the editor says of a chapter; `narrations` maps slot ids to files (else the chapter's own sound).
 
-    `sounds` maps languages to files beside the master.
+    `sounds` maps languages to files beside the master. `alpha` says how the colours of a transparent master are kept,
+    or with "none" that it is to be an opaque film.
     """
 
     title: str
@@ -32,6 +35,7 @@ class Sidecar:
     slots: tuple[Slot, ...] = ()
     narrations: tuple[tuple[str, Path], ...] = ()
     sounds: tuple[tuple[str, Path], ...] = ()
+    alpha: AlphaTold | None = None
 
     def narration(self, slot: Slot) -> Path | None:
         return dict(self.narrations).get(slot.id)
@@ -55,6 +59,9 @@ def read_sidecar(master: Path, grid: Grid) -> Sidecar:
     language = said.get("language")
     if language is not None and (not isinstance(language, str) or shortened(language) is None):
         raise BadSidecar(path, f"the language {language!r} is no tag such as en, fr or pt-BR.")
+    alpha = said.get("alpha")
+    if alpha is not None and alpha not in ALPHAS:
+        raise BadSidecar(path, f"alpha must be one of {', '.join(sorted(ALPHAS))}, not {alpha!r}.")
     narrations = ((s.id, master.with_name(f"{master.stem}.slot.{s.id}.wav")) for s in slots)
     return Sidecar(
         title=str(said.get("title", master.stem)),
@@ -62,6 +69,7 @@ def read_sidecar(master: Path, grid: Grid) -> Sidecar:
         slots=slots,
         narrations=tuple((slot_id, file) for slot_id, file in narrations if file.is_file()),
         sounds=sounds,
+        alpha=alpha,
     )
 
 

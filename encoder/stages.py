@@ -9,7 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from encoder import damage, encoding, package, publish, quality, stock
+from encoder import alpha, damage, encoding, package, publish, quality, stock
+from encoder.capabilities import layered_codecs
 from encoder.captions import captions_of, to_webvtt
 from encoder.chapter import chapter_id, check_alone
 from encoder.chunk import CHUNK_S, Chunk, chunks_of, join
@@ -67,17 +68,19 @@ class Plan:
         """Return what earlier versions had of this one; nothing before `reuse` has looked."""
         return Kept.load(self.work(media) / KEPT)
 
+    @property
+    def progressive(self) -> str | None:
+        """Return the file that a page without any script plays of a transparent film."""
+        film = next((rung.file for rung in self.ladder.rungs if rung.codec == "vp9"), None)
+        return alpha.PROGRESSIVE if film and self.ladder.tracks else film
+
     def missing(self, media: Path) -> Plan:
         """Return the plan of what is still to be encoded, once `reuse` has looked."""
         names = self.kept(media).names
-        rungs = tuple(rung for rung in self.ladder.rungs if _file(rung) not in names)
+        rungs = tuple(rung for rung in self.ladder.rungs if rung.file not in names)
         tracks = tuple(track for track in self.ladder.tracks if audio_file(track) not in names)
         slots = tuple(pair for pair in self.slots if not {pair[0].mezzanine, pair[0].narration} <= names)
         return replace(self, ladder=replace(self.ladder, rungs=rungs, tracks=tracks), slots=slots)
-
-
-def _file(rung: Rung) -> str:
-    return f"{rung.rendition}.mp4"
 
 
 def plan(
@@ -102,6 +105,7 @@ def plan(
     master = probe(path, tools)
     ladder = ladder_for(master, choices)
     sidecar = read_sidecar(path, ladder.grid)
+    master = alpha.as_told(master, sidecar.alpha, layered_codecs(tools.ffmpeg))
     ladder = replace(ladder, tracks=tracks_of(master, sidecar, tools))
     slots = tuple((slot, sidecar.narration(slot)) for slot in sidecar.slots)
     for slot, narration in slots:
@@ -113,6 +117,8 @@ def plan(
     qualities_key = stock.qualities_key(master, ladder, sources)
     if choices.ladder == "title":
         ladder = quality.chosen(master, ladder, tools, cancelled, in_stock.qualities.get(qualities_key))
+    if master.footage.alpha:
+        ladder = alpha.rungs_of(ladder, hevc=False, below=bool(slots))
     keys = _keys(master, ladder, slots, captions, sources=sources, choices=choices)
     return Plan(
         *(chapter, version, sidecar.title, master, ladder, slots, chunks_of(ladder.grid, chunk_s), captions),
@@ -143,6 +149,7 @@ def _keys(
 ) -> dict[str, str]:
     return {
         **stock.picture_keys(master, ladder, sources),
+        **stock.progressive_key(master, ladder, sources, loudness=choices.loudness),
         **stock.sound_keys(ladder.tracks, ladder, sources, loudness=choices.loudness),
         **stock.slot_keys(master, ladder, slots, sources),
         **stock.caption_keys(captions, sources),
@@ -212,7 +219,7 @@ def assemble(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> Present
     folder, work, kept = plan.folder(media), plan.work(media), plan.kept(media)
     for name in kept.names:
         stock.link(kept.folder / name, folder / name)
-    videos = [kept.rendition(_file(rung)) or _seen(plan, rung, media, tools, care) for rung in plan.ladder.rungs]
+    videos = [kept.rendition(rung.file) or _seen(plan, rung, media, tools, care) for rung in plan.ladder.rungs]
     audios = [
         kept.rendition(audio_file(track))
         or package.package_audio(
@@ -220,6 +227,8 @@ def assemble(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> Present
         )
         for track in plan.ladder.tracks
     ]
+    if plan.progressive == alpha.PROGRESSIVE and alpha.PROGRESSIVE not in kept.names:
+        package.package_progressive(folder, videos, audios[0], tools, care)
     slots = tuple(slot for slot, _ in plan.slots)
     for slot in slots:
         _keep(work / slot.mezzanine, folder / slot.mezzanine)
@@ -236,6 +245,7 @@ def assemble(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> Present
         slots=slots,
         notes=(*plan.master.notes, *damage.notes(errors)),
         captions=tuple(caption for caption, _ in plan.captions),
+        progressive=plan.progressive,
     )
     (folder / "presentation.json").write_text(presentation.to_json(), "utf-8")
     qualities = {rung.name: rung.crf for rung in plan.ladder.rungs if rung.codec == "h264" and rung.crf is not None}
@@ -249,8 +259,11 @@ def _heard(plan: Plan, track: Track, media: Path, tools: Tools, care: Care) -> R
 
 
 def _seen(plan: Plan, rung: Rung, media: Path, tools: Tools, care: Care) -> Rendition:
-    work, name, grid = plan.work(media), _file(rung), plan.ladder.grid
-    join([(chunk, work / chunk.folder / name) for chunk in plan.chunks], work / name, grid)
+    work, name, grid = plan.work(media), rung.file, plan.ladder.grid
+    files = [(chunk, work / chunk.folder / name) for chunk in plan.chunks]
+    if rung.codec == "vp9":
+        return package.package_webm(files, work, plan.folder(media), rung, grid, tools=tools, care=care)
+    join(files, work / name, grid)
     return package.package_video(work / name, plan.folder(media), rung, grid, tools=tools, care=care)
 
 
@@ -271,6 +284,8 @@ def verify(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> None:
             package.verify(rendition, folder, presentation.grid, tools, care)
         elif (folder / rendition.file).stat().st_size != rendition.size:
             raise VerificationFailed(rendition.file, "it is not as long as it was when it was made.")
+    if presentation.progressive == alpha.PROGRESSIVE and alpha.PROGRESSIVE not in kept:
+        package.verify_pictures(folder / alpha.PROGRESSIVE, presentation.grid, tools, care)
     for slot in presentation.slots:
         for name in (slot.mezzanine, slot.narration):
             if not (folder / name).is_file():

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from encoder import damage
+from encoder import alpha, damage
 from encoder.commands import audio_file
 from encoder.encoding import UNDER_WAY, keep
 from encoder.errors import BadPresentation, ToolCancelled
@@ -74,7 +74,17 @@ def picture_keys(master: Master, ladder: Ladder, sources: Sources) -> dict[str, 
     film = (sources[master.path], master.footage, ladder.grid)
     # The light of HDR is mapped at the size of the top rung, so a rung without it would be another picture.
     light = None if master.footage.transfer == "sdr" else ladder.rungs
-    return {f"{rung.rendition}.mp4": key(film, rung, light) for rung in ladder.rungs}
+    return {rung.file: key(film, rung, light) for rung in ladder.rungs}
+
+
+def progressive_key(master: Master, ladder: Ladder, sources: Sources, *, loudness: bool) -> dict[str, str]:
+    """Return the key of a transparent film's one file with picture and sound, if it gets one."""
+    film = next((rung for rung in ladder.rungs if rung.codec == "vp9"), None)
+    if not film or not ladder.tracks:
+        return {}
+    picture = key(sources[master.path], master.footage, ladder.grid, film)
+    sound = sound_keys(ladder.tracks[:1], ladder, sources, loudness=loudness)
+    return {alpha.PROGRESSIVE: key(picture, sorted(sound.values()))}
 
 
 def sound_keys(tracks: tuple[Track, ...], ladder: Ladder, sources: Sources, *, loudness: bool) -> dict[str, str]:

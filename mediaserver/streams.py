@@ -69,7 +69,8 @@ def _of_version(edition: Edition, name: str) -> PublishedFile | Manifest:
     stem = name.removesuffix(".m3u8")
     if stem != name and (caption := edition.presentation.caption(stem)):
         return edition.manifest(name, IMMUTABLE, lambda: manifest.hls_captions(edition.presentation, caption))
-    if stem == name or edition.presentation.rendition(stem) is None:
+    rendition = edition.presentation.rendition(stem)
+    if stem == name or rendition is None or rendition.mime == "video/webm":
         raise NotFound(name[:200])
     return edition.manifest(name, IMMUTABLE, lambda: manifest.hls_media(edition.presentation, stem))
 
@@ -83,5 +84,6 @@ def _chapter_json(p: Presentation) -> dict[str, Any]:
         "slots": [
             {"slot": slot.id, "start_s": float(slot.start_s), "duration_s": float(slot.duration_s)} for slot in p.slots
         ],
-        "rungs": [f"{r.picture.height}p" for r in p.videos if r.picture],
+        "rungs": [f"{r.picture.height}p" for r in p.dash_sets[0] if r.picture],
+        "alpha": p.progressive and {"webm": f"{p.version}/{p.progressive}"},
     }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
+from encoder import stages
+from encoder.chunk import CHUNK_S
 from encoder.model import Presentation, Rendition, Segment
 from encoder.tools import Tools, find_tools, run_tool
 
@@ -69,3 +72,69 @@ def _without_sizes(r: Rendition) -> Rendition:
     segments = tuple(Segment(0, 0, segment.duration) for segment in r.segments)
     insert = r.insert and replace(r.insert, x264_params="")
     return replace(r, segments=segments, bandwidth_bps=0, average_bandwidth_bps=0, insert=insert)
+
+
+@dataclass
+class Published:
+    plan: stages.Plan
+    media: Path
+    folder: Path
+    presentation: Presentation
+
+
+def publish(master: Path, media: Path, tools: Tools, chunk_s: Fraction = CHUNK_S) -> Published:
+    """Take a master through all stages of the encoder."""
+    plan = stages.plan(master, tools, chunk_s=chunk_s)
+    stages.encode(plan, media, tools)
+    stages.assemble(plan, media, tools)
+    stages.verify(plan, media, tools)
+    folder = stages.publish_version(plan, media)
+    return Published(plan, media, folder, Presentation.load(folder))
+
+
+# Colours of the four patches of a transparent master from left to right, and their alpha.
+PATCHES = ((200, 40, 60), (40, 180, 60), (60, 80, 220), (230, 220, 60))
+ALPHAS = (0, 64, 128, 255)
+KINDS = {
+    "prores": ("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le", "-alpha_bits", "16"),
+    "animation": ("-c:v", "qtrle", "-pix_fmt", "argb"),
+    "png": ("-c:v", "png", "-pix_fmt", "rgba"),
+}
+
+
+def make_transparent(
+    path: Path,
+    *,
+    kind: str = "png",
+    size: tuple[int, int] = (128, 96),
+    rate: str = "25",
+    frames: int = 100,
+    alphas: tuple[int, ...] = ALPHAS,
+    premultiplied: bool = False,
+    sound: bool = False,
+) -> Path:
+    """Write a master of upright patches with an alpha each; a white bar of 16 rows at the bottom wanders over them.
+
+    The bar is opaque and stands at x = 2 * frame modulo the width, 8 pixels wide. Nothing else moves.
+    """
+    width, height = size
+    masters = Path(path.parent)
+    masters.mkdir(parents=True, exist_ok=True)
+    colours = [
+        tuple(c * a // 255 for c in rgb) if premultiplied else rgb for rgb, a in zip(PATCHES, alphas, strict=True)
+    ]
+    words = {"r": [c[0] for c in colours], "g": [c[1] for c in colours], "b": [c[2] for c in colours], "a": alphas}
+    bar = f"gt(Y,{height - 17})*between(mod(X-2*N+1000*{width},{width}),0,7)"
+    patch = f"trunc(4*X/{width})"
+    values = (
+        f"{name}='if({bar},255," + "".join(f"if(eq({patch},{i}),{v}," for i, v in enumerate(of)) + "0" + ")" * 5 + "'"
+        for name, of in words.items()
+    )
+    source = f"color=black:s={width}x{height}:r={rate},format=rgba,geq={':'.join(values)}"
+    command = [str(find_tools().ffmpeg), "-v", "error", "-y", "-f", "lavfi", "-i", source]
+    seconds = frames / eval_rate(rate)
+    tone = f"sine=frequency=440:sample_rate=48000:duration={seconds:.6f}"
+    command += ["-f", "lavfi", "-i", tone, "-map", "0:v", "-map", "1:a", "-c:a", "aac"] if sound else []
+    matrix = ["-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd"] if kind == "prores" else []
+    run_tool([*command, "-frames:v", str(frames), *matrix, *KINDS[kind], f"file:{path}"])
+    return path

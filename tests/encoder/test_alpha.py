@@ -1,0 +1,194 @@
+"""Transparent masters: what they become, and that every pixel keeps its alpha and its colour."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from encoder import alpha, manifest, stages
+from encoder.alpha import GUARD_ROWS, rungs_of, stacked_height
+from encoder.commands import chunk_command
+from encoder.errors import BadSidecar
+from encoder.ladder import ladder_for
+from encoder.master import Footage
+from encoder.model import Master, Presentation, Rendition
+from encoder.sidecar import read_sidecar
+from encoder.tools import Tools, run_tool
+from tests.encoder.conftest import Published
+from tests.masters import ALPHAS, PATCHES, make_master, make_transparent, publish
+
+TO_RGBA = "scale=in_color_matrix=bt709:in_range=tv:flags=accurate_rnd+full_chroma_int,format=rgba"
+FILM = Master(Path("glass.mov"), 1280, 720, Fraction(25), 500, (), 1, Footage(alpha="straight"))
+
+
+def pictures(folder: Path, r: Rendition, tools: Tools) -> np.ndarray:
+    """Decode a rendition to RGBA; of WebM with its alpha layer."""
+    assert r.picture is not None
+    decoder = ("-c:v", "libvpx-vp9") if r.mime == "video/webm" else ()
+    words = (str(tools.ffmpeg), "-v", "error", *decoder, "-i", str(folder / r.file))
+    raw = run_tool((*words, "-vf", TO_RGBA, "-f", "rawvideo", "pipe:1"))
+    return np.frombuffer(raw, np.uint8).reshape(-1, r.picture.height, r.picture.width, 4).astype(int)
+
+
+def patches(picture: np.ndarray, top: int, height: int) -> list[np.ndarray]:
+    """Return the mean of the inside of each patch, above the wandering bar, of the rows from `top` on."""
+    step = picture.shape[1] // 4
+    rows = picture[top + 4 : top + height - height // 4]
+    return [rows[:, i * step + 4 : (i + 1) * step - 4].mean(axis=(0, 1)) for i in range(4)]
+
+
+def assert_layered(picture: np.ndarray) -> None:
+    for found, colour, opacity in zip(patches(picture, 0, picture.shape[0]), PATCHES, ALPHAS, strict=True):
+        assert abs(found[3] - opacity) <= 2
+        if opacity:
+            assert np.abs(found[:3] - colour).max() <= 4
+
+
+def assert_stacked(picture: np.ndarray) -> None:
+    height = (picture.shape[0] - GUARD_ROWS) // 2
+    colours, alphas = patches(picture, 0, height), patches(picture, height + GUARD_ROWS, height)
+    for colour, mask, of, opacity in zip(colours, alphas, PATCHES, ALPHAS, strict=True):
+        assert abs(mask[1] - opacity) <= 2
+        assert np.abs(colour[:3] - np.array(of) * opacity / 255).max() <= 4
+
+
+@pytest.fixture(scope="module")
+def glass(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """ProRes 4444 at 30000/1001 with an odd size, sound and a slot."""
+    root = tmp_path_factory.mktemp("glass")
+    master = make_transparent(root / "raw" / "glass.mov", kind="prores", size=(131, 99), rate="30000/1001", sound=True)
+    master.with_suffix(".toml").write_text(
+        '[[slot]]\nid = "you"\nstart = 0.5\nduration = 1\nface = {x = 0.3, y = 0.1, w = 0.4, h = 0.8}\n'
+    )
+    return publish(master, root / "media", tools)
+
+
+def test_a_transparent_master_becomes_layered_and_stacked_renditions_and_opaque_ones_for_its_slot(glass: Published):
+    p = glass.presentation
+    assert [r.file for r in p.dash_sets[0]] == ["video_100p_vp9.webm"]
+    assert [r.file for r in p.video_sets[0]] == ["video_100p_h264_stacked.mp4"]
+    assert [r.file for r in p.video_sets[1]] == ["video_100p_av1_stacked.mp4"]
+    assert [(r.file, bool(r.insert)) for r in p.videos] == [("video_100p_h264.mp4", True)]
+    assert p.progressive == "film_vp9.webm"
+    assert Presentation.from_json(p.to_json()) == p
+
+
+def test_every_pixel_keeps_its_alpha_and_its_colour_in_every_rendition(glass: Published, tools: Tools):
+    p = glass.presentation
+    for r in (r for r in p.renditions if r.alpha):
+        film = pictures(glass.folder, r, tools)
+        assert len(film) == p.grid.frames
+        for picture in (film[0], film[59], film[60], film[-1]):
+            assert_stacked(picture) if r.alpha == "stacked" else assert_layered(picture)
+
+
+def test_the_guard_rows_go_on_with_what_lies_at_the_seam(glass: Published, tools: Tools):
+    (stacked,) = glass.presentation.video_sets[0]
+    picture = pictures(glass.folder, stacked, tools)[30]
+    height = (len(picture) - GUARD_ROWS) // 2
+    opaque = picture[:, -20:-4, :3]
+    assert np.abs(opaque[height + 2 : height + 7].mean(axis=(0, 1)) - PATCHES[3]).max() <= 8
+    assert opaque[height + 9 : height + 14].mean() > 250
+
+
+def test_the_opaque_renditions_of_a_transparent_film_stand_on_black(glass: Published, tools: Tools):
+    (below,) = glass.presentation.videos
+    for found, colour, opacity in zip(
+        patches(pictures(glass.folder, below, tools)[10], 0, 99), PATCHES, ALPHAS, strict=True
+    ):
+        assert np.abs(found[:3] - np.array(colour) * opacity / 255).max() <= 4
+
+
+def test_dash_of_a_transparent_film_has_layered_pictures_alone_and_hls_stacked_ones(glass: Published):
+    p = glass.presentation
+    mpd, playlist = manifest.dash(p), manifest.hls_multivariant(p)
+    (film,) = p.dash_sets[0]
+    assert 'mimeType="video/webm"' in mpd
+    assert 'mimeType="video/mp4"' not in mpd
+    assert f'indexRange="{film.index_offset}-{film.segments[0].offset - 1}"' in mpd
+    assert "stacked.m3u8" in playlist
+    assert "vp9" not in playlist
+    assert playlist.count("RESOLUTION=132x216") == 2
+
+
+def test_the_personal_manifests_of_a_transparent_film_are_the_opaque_ones_to_be_shown_below_it(glass: Published):
+    p = glass.presentation
+    mpd, playlist = manifest.dash(p, personal=True), manifest.hls_multivariant(p, personal=True)
+    for text in (mpd, playlist):
+        assert "video_100p_h264" in text
+        assert "stacked" not in text
+        assert "vp9" not in text
+
+
+def test_webm_has_no_playlist(glass: Published):
+    with pytest.raises(KeyError):
+        manifest.hls_media(glass.presentation, "video_100p_vp9")
+
+
+@pytest.mark.parametrize("kind", ["animation", "png", "prores"])
+def test_premultiplied_colours_are_told_by_the_sidecar(tools: Tools, tmp_path: Path, kind: str):
+    master = make_transparent(tmp_path / "raw" / "glass.mov", kind=kind, frames=25, premultiplied=True)
+    master.with_suffix(".toml").write_text('alpha = "premultiplied"\n')
+    made = publish(master, tmp_path / "media", tools)
+    layered, stacked = made.presentation.dash_sets[0][0], made.presentation.video_sets[0][0]
+    assert_layered(pictures(made.folder, layered, tools)[12])
+    assert_stacked(pictures(made.folder, stacked, tools)[12])
+    assert made.presentation.progressive == layered.file
+
+
+def test_a_film_cut_into_chunks_keeps_its_alpha_and_its_grid(tools: Tools, tmp_path: Path):
+    master = make_transparent(tmp_path / "raw" / "glass.mov", rate="24000/1001", frames=240)
+    made = publish(master, tmp_path / "media", tools, chunk_s=Fraction(4))
+    assert len(made.plan.chunks) == 3
+    film = made.presentation.dash_sets[0][0]
+    assert sum(segment.duration for segment in film.segments) == 10010
+    for picture in pictures(made.folder, film, tools)[[0, 95, 96, 97, 239]]:
+        assert_layered(picture)
+
+
+def test_an_alpha_channel_in_which_nothing_is_transparent_makes_an_ordinary_film_with_a_note(
+    tools: Tools, tmp_path: Path
+):
+    plan = stages.plan(make_transparent(tmp_path / "glass.mov", frames=10, alphas=(255,) * 4), tools)
+    assert {rung.alpha for rung in plan.ladder.rungs} == {""}
+    assert "nothing in it is transparent" in plan.master.notes[0]
+
+
+def test_transparency_that_is_not_wanted_is_left_out(tools: Tools, tmp_path: Path):
+    master = make_transparent(tmp_path / "glass.mov", frames=10)
+    master.with_suffix(".toml").write_text('alpha = "none"\n')
+    assert {rung.alpha for rung in stages.plan(master, tools).ladder.rungs} == {""}
+
+
+def test_a_word_for_alpha_that_is_none_is_refused_with_those_that_are(tools: Tools, tmp_path: Path):
+    master = make_master(tmp_path / "part2.mov", frames=10, tools=tools)
+    master.with_suffix(".toml").write_text('alpha = "both"\n')
+    with pytest.raises(BadSidecar, match="none, premultiplied, straight"):
+        read_sidecar(master, ladder_for(FILM).grid)
+
+
+def test_an_ffmpeg_without_a_codec_for_alpha_makes_an_ordinary_film_and_says_so():
+    assert alpha.as_told(FILM, None, frozenset()).notes == (alpha.NO_VP9,)
+    assert alpha.as_told(FILM, None, frozenset({"vp9", "hevc"})) == FILM
+
+
+def test_stacked_pictures_get_the_level_of_their_own_size():
+    (plain,) = ladder_for(FILM).rungs[:1]
+    stacked = next(r for r in rungs_of(ladder_for(FILM), hevc=False, below=False).rungs if r.alpha == "stacked")
+    assert (plain.level, stacked.level) == ("3.1", "4.0")
+    assert stacked_height(720) == 1456
+
+
+def test_hevc_with_alpha_is_made_where_it_can_be():
+    codecs = [rung.codec for rung in rungs_of(ladder_for(FILM), hevc=True, below=False).rungs]
+    assert codecs == ["vp9", "vp9", "hevc", "hevc", "h264", "h264", "av1", "av1"]
+
+
+def test_the_master_is_decoded_once_for_all_forms(tools: Tools):
+    ladder = rungs_of(ladder_for(FILM), hevc=False, below=True)
+    command = chunk_command(FILM, ladder, range(50), Path("/work"), tools)
+    assert command.count("-i") == 1
+    assert sum(word.endswith(".webm") for word in command) == 2
