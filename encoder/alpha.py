@@ -40,7 +40,9 @@ def as_told(master: Master, told: AlphaTold | None, layered: frozenset[str]) -> 
         notes = () if told == "none" else (NO_VP9,)
         opaque = replace(master.footage, alpha="", matrix="")
         return replace(master, footage=opaque, notes=(*master.notes, *notes))
-    return replace(master, footage=replace(master.footage, alpha=told or master.footage.alpha))
+    notes = () if "hevc" in layered else (NO_HEVC,)
+    kept = replace(master.footage, alpha=told or master.footage.alpha)
+    return replace(master, footage=kept, notes=(*master.notes, *notes))
 
 
 def stacked_height(height: int) -> int:

@@ -368,13 +368,18 @@ def told_hevc_profile(init: bytes) -> bytes:
 
 def hevc_profile(init: bytes) -> bytes:
     """Return profile_tier_level of the sequence parameter set in hvcC (ITU-T H.265, 7.3.2.2); raises BadBoxes."""
+    return hevc_sets(init)[0].replace(b"\0\0\3", b"\0\0")[3:15]
+
+
+def hevc_sets(init: bytes) -> tuple[bytes, ...]:
+    """Return the sequence parameter sets in hvcC, one of each layer; raises BadBoxes."""
     hvcc = _hvcc(init)
     at = hvcc.body + 23
     for _ in range(init[hvcc.body + 22]):
         kind, count = init[at] & 0x3F, struct.unpack_from(">H", init, at + 1)[0]
         units, at = _counted(init, at + 3, count)
         if kind == HEVC_SPS:
-            return units[0].replace(b"\0\0\3", b"\0\0")[3:15]
+            return units
     raise BadBoxes("hvcC has no sequence parameter set")
 
 

@@ -16,6 +16,7 @@ from encoder.model import Caption, Picture, Presentation, Rendition, Segment
 
 ON_DEMAND, FULL = "urn:mpeg:dash:profile:isoff-on-demand:2011", "urn:mpeg:dash:profile:full:2011"
 CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
+Sets = tuple[tuple[Rendition, ...], ...]
 CURVES = {"pq": 16, "hlg": 18}
 NAMES = {"en": "English", "fr": "Français", "de": "Deutsch", "es": "Español", "it": "Italiano", "ar": "العربية"}
 
@@ -158,13 +159,25 @@ def _segment_list(p: Presentation, r: Rendition) -> Iterator[str]:
 
 def hls_multivariant(p: Presentation, *, personal: bool = False) -> str:
     """Return the multivariant playlist; a personal one leads to personal video playlists and the shared sound."""
+    sets = (p.videos,) if personal else p.video_sets
+    return _multivariant(p, sets, personal=personal)
+
+
+def hls_layered(p: Presentation) -> str:
+    """Return the multivariant playlist of a transparent chapter for Apple's players: HEVC with alpha.
+
+    It is one of its own, since nothing in a playlist tells a player that stacked pictures need a page.
+    """
+    return _multivariant(p, (p.layered_hevc,))
+
+
+def _multivariant(p: Presentation, sets: Sets, *, personal: bool = False) -> str:
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
     for number, audio in enumerate(p.audios):
         lines.append(_media_tag(p, audio, first=number == 0, personal=personal))
     lines += [_caption_tag(p, caption, personal=personal) for caption in p.captions]
-    for videos in (p.videos,) if personal else p.video_sets:
-        for video in videos:
-            lines += [_variant_tag(p, video, personal), f"{quote(p.version)}/{video.id}.m3u8"]
+    for video in (video for videos in sets for video in videos):
+        lines += [_variant_tag(p, video, sets, personal), f"{quote(p.version)}/{video.id}.m3u8"]
     return "\n".join(lines) + "\n"
 
 
@@ -178,24 +191,24 @@ def _media_tag(p: Presentation, audio: Rendition, *, first: bool, personal: bool
     )
 
 
-def _score(p: Presentation, video: Rendition) -> str:
+def _score(sets: Sets, video: Rendition) -> str:
     """A larger picture is better, and of two equal ones the one in fewer bytes (RFC 8216bis, 4.4.6.2)."""
-    if len(p.video_sets) == 1:
+    if len(sets) == 1:
         return ""
     assert video.picture is not None
-    heights = sorted({r.picture.height for videos in p.video_sets for r in videos if r.picture})
-    rank = len(p.video_sets) * heights.index(video.picture.height) + 1 + _preference(p.video_sets, video)
+    heights = sorted({r.picture.height for videos in sets for r in videos if r.picture})
+    rank = len(sets) * heights.index(video.picture.height) + 1 + _preference(sets, video)
     return f"SCORE={rank}.0,"
 
 
-def _variant_tag(p: Presentation, video: Rendition, personal: bool) -> str:
+def _variant_tag(p: Presentation, video: Rendition, sets: Sets, personal: bool) -> str:
     assert video.picture is not None
     picture, audios = video.picture, p.audios
     peak = video.bandwidth_bps + max((a.bandwidth_bps for a in audios), default=0)
     average = video.average_bandwidth_bps + max((a.average_bandwidth_bps for a in audios), default=0)
     codecs = ",".join([video.codecs, *sorted({a.codecs for a in audios})])
     return (
-        f"#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},{'' if personal else _score(p, video)}"
+        f"#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},{_score(sets, video)}"
         f'CODECS="{codecs}",'
         f"RESOLUTION={picture.width}x{picture.height},FRAME-RATE={float(picture.rate):.3f}{_video_range(p, picture)}"
         + (',AUDIO="audio"' if audios else "")
@@ -261,7 +274,7 @@ def _shared(p: Presentation, r: Rendition, up: int) -> str:
     return f"{'../' * up}{quote(p.chapter)}/{path}" if up else path
 
 
-def _preference(sets: tuple[tuple[Rendition, ...], ...], video: Rendition) -> int:
+def _preference(sets: Sets, video: Rendition) -> int:
     """Return 0 for H.264, and the more, the fewer bytes a codec needs."""
     place = next((i for i, videos in enumerate(sets) if video in videos), 0)
     return -place % len(sets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,10 +13,13 @@ from encoder import webm
 from encoder.alpha import PROGRESSIVE, stacked_height
 from encoder.boxes import (
     Layout,
+    Sample,
     annexb_units,
     codecs_of,
     decode_time,
     hevc_profile,
+    hevc_sets,
+    length_prefixed_units,
     parameter_sets,
     read_layout,
     read_samples,
@@ -210,8 +213,22 @@ def _verify_codecs(rendition: Rendition, file: Path) -> None:
 def _verify_other(rendition: Rendition, init: bytes, first: bytes) -> None:
     if rendition.codecs.startswith(CODECS["av1"]) and not first.startswith(sequence_header(init)):
         raise VerificationFailed(rendition.file, "its first picture has another sequence header than its init.")
-    if rendition.codecs.startswith(CODECS["hevc"]) and hevc_profile(init) != told_hevc_profile(init):
+    if not rendition.codecs.startswith(CODECS["hevc"]):
+        return
+    if hevc_profile(init) != told_hevc_profile(init):
         raise VerificationFailed(rendition.file, "its parameter sets say another profile or level.")
+    if rendition.alpha == "own" and _layers(hevc_sets(init)) != {0, 1}:
+        raise VerificationFailed(rendition.file, "its init has no parameter sets of its transparency.")
+
+
+def _all_layered(samples: Sequence[Sample]) -> bool:
+    """Say whether every picture of HEVC has one of alpha, too."""
+    return all(_layers(length_prefixed_units(sample.data)) >= {0, 1} for sample in samples)
+
+
+def _layers(units: Iterable[bytes]) -> set[int]:
+    """Return nuh_layer_id of NAL units (ITU-T H.265, 7.3.1.2)."""
+    return {(unit[0] & 1) << 5 | unit[1] >> 3 for unit in units}
 
 
 def _verify_grid(rendition: Rendition, file: Path, grid: Grid) -> None:
@@ -225,6 +242,7 @@ def _verify_grid(rendition: Rendition, file: Path, grid: Grid) -> None:
             rendition.file, f"it has {len(rendition.segments)} segments, {grid.segments} were planned."
         )
     ticks = rendition.timescale / grid.rate
+    layered_hevc = rendition.codecs.startswith(CODECS["hevc"]) and rendition.alpha == "own"
     with file.open("rb") as opened:
         for number, segment in enumerate(rendition.segments):
             opened.seek(segment.offset)
@@ -232,5 +250,7 @@ def _verify_grid(rendition: Rendition, file: Path, grid: Grid) -> None:
             samples, frames = read_samples(fragment), grid.frames_of(number)
             if len(samples) != len(frames) or decode_time(fragment) != frames.start * ticks:
                 raise VerificationFailed(rendition.file, f"segment {number} does not lie on the grid.")
+            if layered_hevc and not _all_layered(samples):
+                raise VerificationFailed(rendition.file, f"segment {number} has lost its transparency.")
             if samples[0].composition_offset != 0:
                 raise VerificationFailed(rendition.file, f"segment {number} does not begin with its first picture.")

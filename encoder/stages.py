@@ -118,7 +118,8 @@ def plan(
     if choices.ladder == "title":
         ladder = quality.chosen(master, ladder, tools, cancelled, in_stock.qualities.get(qualities_key))
     if master.footage.alpha:
-        ladder = alpha.rungs_of(ladder, hevc=False, below=bool(slots))
+        hevc = "hevc" in layered_codecs(tools.ffmpeg)
+        ladder = alpha.rungs_of(ladder, hevc=hevc, below=bool(slots))
     keys = _keys(master, ladder, slots, captions, sources=sources, choices=choices)
     return Plan(
         *(chapter, version, sidecar.title, master, ladder, slots, chunks_of(ladder.grid, chunk_s), captions),

@@ -24,6 +24,7 @@ class Streams:
             web.get("/api/chapters", self.chapters),
             web.get("/{chapter}/stream.mpd", self.dash),
             web.get("/{chapter}/master.m3u8", self.hls),
+            web.get("/{chapter}/hevc.m3u8", self.hevc),
             web.get("/{chapter}/{version}/{file}", self.file),
         ]
 
@@ -37,6 +38,9 @@ class Streams:
 
     async def hls(self, request: web.Request) -> web.StreamResponse:
         return await self._send(request, [request.match_info["chapter"], "master.m3u8"])
+
+    async def hevc(self, request: web.Request) -> web.StreamResponse:
+        return await self._send(request, [request.match_info["chapter"], "hevc.m3u8"])
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """Send a file of a version, or the media playlist of one of its renditions."""
@@ -58,6 +62,8 @@ class Streams:
                 edition = self._library.current(chapter)
                 write = manifest.hls_multivariant
                 return edition.manifest("master.m3u8", SHORT_LIVED, lambda: write(edition.presentation))
+            case [chapter, "hevc.m3u8"] if (edition := self._library.current(chapter)).presentation.layered_hevc:
+                return edition.manifest("hevc.m3u8", SHORT_LIVED, lambda: manifest.hls_layered(edition.presentation))
             case [chapter, version, name]:
                 return _of_version(self._library.edition(chapter, version), name)
         raise NotFound
@@ -85,5 +91,5 @@ def _chapter_json(p: Presentation) -> dict[str, Any]:
             {"slot": slot.id, "start_s": float(slot.start_s), "duration_s": float(slot.duration_s)} for slot in p.slots
         ],
         "rungs": [f"{r.picture.height}p" for r in p.dash_sets[0] if r.picture],
-        "alpha": p.progressive and {"webm": f"{p.version}/{p.progressive}"},
+        "alpha": p.progressive and {"webm": f"{p.version}/{p.progressive}", "hevc": bool(p.layered_hevc)},
     }

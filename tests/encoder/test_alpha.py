@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoder import alpha, manifest, stages
+from encoder import alpha, manifest, package, stages
 from encoder.alpha import GUARD_ROWS, rungs_of, stacked_height
+from encoder.boxes import hevc_sets, length_prefixed_units, read_samples
+from encoder.capabilities import layered_codecs
 from encoder.commands import chunk_command
-from encoder.errors import BadSidecar
+from encoder.errors import BadSidecar, VerificationFailed
 from encoder.ladder import ladder_for
 from encoder.master import Footage
 from encoder.model import Master, Presentation, Rendition
@@ -29,7 +31,9 @@ def pictures(folder: Path, r: Rendition, tools: Tools) -> np.ndarray:
     assert r.picture is not None
     decoder = ("-c:v", "libvpx-vp9") if r.mime == "video/webm" else ()
     words = (str(tools.ffmpeg), "-v", "error", *decoder, "-i", str(folder / r.file))
-    raw = run_tool((*words, "-vf", TO_RGBA, "-f", "rawvideo", "pipe:1"))
+    raw = run_tool(
+        (*words, "-vf", f"format=yuva420p,{TO_RGBA}" if r.alpha == "own" else TO_RGBA, "-f", "rawvideo", "pipe:1")
+    )
     return np.frombuffer(raw, np.uint8).reshape(-1, r.picture.height, r.picture.width, 4).astype(int)
 
 
@@ -71,6 +75,7 @@ def test_a_transparent_master_becomes_layered_and_stacked_renditions_and_opaque_
     assert [r.file for r in p.dash_sets[0]] == ["video_100p_vp9.webm"]
     assert [r.file for r in p.video_sets[0]] == ["video_100p_h264_stacked.mp4"]
     assert [r.file for r in p.video_sets[1]] == ["video_100p_av1_stacked.mp4"]
+    assert [r.file for r in p.layered_hevc] == ["video_100p_hevc.mp4"]
     assert [(r.file, bool(r.insert)) for r in p.videos] == [("video_100p_h264.mp4", True)]
     assert p.progressive == "film_vp9.webm"
     assert Presentation.from_json(p.to_json()) == p
@@ -112,6 +117,27 @@ def test_dash_of_a_transparent_film_has_layered_pictures_alone_and_hls_stacked_o
     assert "stacked.m3u8" in playlist
     assert "vp9" not in playlist
     assert playlist.count("RESOLUTION=132x216") == 2
+
+
+def test_apples_players_get_a_playlist_of_their_own(glass: Published):
+    playlist = manifest.hls_layered(glass.presentation)
+    assert playlist.count("#EXT-X-STREAM-INF") == 1
+    assert 'CODECS="hvc1.1.6.L' in playlist
+    assert "video_100p_hevc.m3u8" in playlist
+    assert "hevc" not in manifest.hls_multivariant(glass.presentation)
+
+
+@pytest.mark.parametrize("lost_in", ["init", "picture"])
+def test_hevc_that_has_lost_its_second_layer_is_found(glass: Published, tools: Tools, tmp_path: Path, lost_in: str):
+    (hevc,) = glass.presentation.layered_hevc
+    data = (glass.folder / hevc.file).read_bytes()
+    init, first = data[: hevc.init_size], hevc.segments[0]
+    pictures = read_samples(data[first.offset : first.offset + first.size])
+    units = hevc_sets(init) if lost_in == "init" else length_prefixed_units(pictures[7].data)
+    (second,) = (unit for unit in units if unit[1] >> 3 == 1)
+    (tmp_path / hevc.file).write_bytes(data.replace(second, second[:1] + bytes([second[1] & 7]) + second[2:]))
+    with pytest.raises(VerificationFailed, match="transparency"):
+        package.verify(hevc, tmp_path, glass.presentation.grid, tools)
 
 
 def test_the_personal_manifests_of_a_transparent_film_are_the_opaque_ones_to_be_shown_below_it(glass: Published):
@@ -170,9 +196,15 @@ def test_a_word_for_alpha_that_is_none_is_refused_with_those_that_are(tools: Too
         read_sidecar(master, ladder_for(FILM).grid)
 
 
-def test_an_ffmpeg_without_a_codec_for_alpha_makes_an_ordinary_film_and_says_so():
+def test_an_ffmpeg_that_cannot_encode_alpha_is_said_to_be_so():
     assert alpha.as_told(FILM, None, frozenset()).notes == (alpha.NO_VP9,)
+    assert alpha.as_told(FILM, None, frozenset({"vp9"})).notes == (alpha.NO_HEVC,)
     assert alpha.as_told(FILM, None, frozenset({"vp9", "hevc"})) == FILM
+
+
+def test_what_this_ffmpeg_can_is_found_by_letting_it_do_so(tools: Tools):
+    assert layered_codecs(tools.ffmpeg) == {"vp9", "hevc"}
+    assert layered_codecs(tools.ffprobe) == frozenset()
 
 
 def test_stacked_pictures_get_the_level_of_their_own_size():
