@@ -135,16 +135,20 @@ AI = Stamp()
 
 
 class Grain:
-    """Film grain for the face: one sheet of noise, laid on elsewhere for every picture; the same in every render."""
+    """Film grain for the face: one sheet of noise, laid on elsewhere for every picture; the same in every render.
+
+    `number` is that of the next picture.
+    """
 
     def __init__(self, box: Box, levels: float) -> None:
-        self._box, self._chance = box, np.random.default_rng(7)
-        sheet = self._chance.standard_normal((box.h + GRAIN_ROOM, box.w + GRAIN_ROOM)).astype(np.float32)
+        self._box, self.number = box, 0
+        sheet = np.random.default_rng(7).standard_normal((box.h + GRAIN_ROOM, box.w + GRAIN_ROOM)).astype(np.float32)
         self._sheet = np.asarray(np.round(cv2.GaussianBlur(sheet, (0, 0), 0.6) * levels * 2.1), np.int16)
 
     def over(self, luma: Pixels) -> Pixels:
         """Return a luma plane of the box's size with the grain of the next picture."""
-        y, x = self._chance.integers(0, GRAIN_ROOM, 2)
+        y, x = np.random.default_rng(self.number).integers(0, GRAIN_ROOM, 2)
+        self.number += 1
         moved = self._sheet[y : y + self._box.h, x : x + self._box.w]
         return np.asarray(cv2.add(luma, moved, dtype=cv2.CV_8U), np.uint8)
 
@@ -208,6 +212,15 @@ class Compositor:
         """For frames that are the face's own picture, whose sides are even."""
         height, width = face.picture.shape[:2]
         return cls(face, Box(0, 0, width, height), np.ones((height, width), np.float32), height, stamp, match=False)
+
+    def begin(self, ground: Frame, number: int) -> None:
+        """Be told the slot's first picture, whose light is taken over, and that picture `number` of the slot is next.
+
+        So a piece of a render that begins inside the slot looks as if all of it had been made at once.
+        """
+        self._prepare(ground)
+        if self._grain:
+            self._grain.number = number
 
     def blank(self) -> Frame:
         """Return a black frame of the size that a portrait has."""

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import groupby
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,8 @@ class Studio:
         Every picture that shows the face carries the mark; the others are bit by bit the mezzanine's.
         """
         windows = [_Window.of(take, presentation, seen) for seen in slots_in(presentation, numbers)]
+        for window in windows:
+            window.ground = partial(self._ground, take.folder, presentation, window.slot, size)
         mark = Mark(take.render_id, *size, presentation.grid.rate)
         first = presentation.grid.frames_of(numbers.start).start
         own = mezzanine_frames(take.folder, presentation, slot, self._tools, segments=numbers, size=size)
@@ -217,6 +220,15 @@ class Studio:
         renditions = [r for r in presentation.videos if r.id in take.renditions]
         yield from encode_still(stage, timed(), grid, self._tools, renditions=renditions, numbers=numbers)
 
+    def _ground(self, folder: Path, presentation: Presentation, slot: Slot, size: tuple[int, int]) -> Frame:
+        """Return the chapter's own picture at which a slot begins."""
+        begins = presentation.segments_of(slot).start
+        window = presentation.grid.frames_within(slot.start_s, slot.duration_s)
+        skipped = window.start - presentation.grid.frames_of(begins).start
+        own = mezzanine_frames(folder, presentation, slot, self._tools, segments=range(begins, begins + 1), size=size)
+        with closing(own):  # type: ignore[type-var]
+            return next(islice(own, skipped, None))
+
     def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
         """Return a finished flat MP4 with Content Credentials; its fragments stay as they are. Raises SigningFailed."""
         return sign(video, Statement(title, render_id), self._issuer)
@@ -228,13 +240,17 @@ class Studio:
 
 @dataclass(slots=True)
 class _Window:
-    """One slot's pictures in a render: when the face is seen, where, and what its mouth does."""
+    """One slot's pictures in a render: when the face is seen, where, and what its mouth does.
+
+    `ground` gives the chapter's picture at which the slot begins, for a piece that does not hold it.
+    """
 
     take: Take
     slot: Slot
     frames: range
     states: NDArray[np.float32]
     compositor: Compositor | None = None
+    ground: Callable[[], Frame] | None = None
 
     @classmethod
     def of(cls, take: Take, presentation: Presentation, slot: Slot) -> _Window:
@@ -247,6 +263,8 @@ class _Window:
             return frame
         if self.compositor is None:
             self.compositor = _into_slot(face, self.take, self.slot, frame)
+            if self.ground and number > self.frames.start:
+                self.compositor.begin(self.ground(), number - self.frames.start)
         return self.compositor.compose(frame, self.states[number - self.frames.start])
 
 

@@ -156,6 +156,36 @@ def test_an_insert_changes_only_the_slot_in_time_and_in_the_picture(studio, face
         assert np.array_equal(before[360:], after[360:])
 
 
+def test_a_piece_that_begins_inside_the_slot_looks_as_if_all_had_been_made_at_once(studio, face, chapter):
+    """Whoever jumps into the slot is served first from there: light, grain and mark must not change at the seam."""
+    presentation = Presentation.load(chapter)
+    slot = replace(presentation.slots[0], grain=2.0)
+    presentation, numbers = replace(presentation, slots=(slot,)), presentation.segments_of(slot)
+    later = range(numbers.start + 1, numbers.stop)
+    made = [
+        list(studio.insert_frames(face, whole(chapter), presentation, slot, numbers=part, size=(640, 360)))
+        for part in (numbers, later)
+    ]
+    at_once, piece = made[0][len(presentation.grid.frames_of(numbers.start)) :], made[1]
+    assert len(piece) == len(at_once) == 50
+    assert all(np.array_equal(one, other) for one, other in zip(at_once, piece, strict=True))
+
+
+def test_every_rung_shows_the_same_picture(studio, face, chapter):
+    presentation = Presentation.load(chapter)
+    slot = presentation.slots[0]
+    numbers = range(presentation.segments_of(slot).start, presentation.segments_of(slot).start + 1)
+    small, large = (
+        list(studio.insert_frames(face, whole(chapter), presentation, slot, numbers=numbers, size=size))
+        for size in ((640, 360), (1280, 720))
+    )
+    for one, other in zip(small[12:], large[12:], strict=True):
+        shrunk = cv2.resize(other[:720], (640, 360), interpolation=cv2.INTER_AREA)
+        apart = cv2.absdiff(cv2.GaussianBlur(one[:360], (0, 0), 2), cv2.GaussianBlur(shrunk, (0, 0), 2))
+        assert apart.mean() < 1
+        assert np.percentile(apart, 99) < 12
+
+
 def test_the_mouth_of_an_insert_moves_with_the_narration(studio, face, chapter):
     """The voice says `a` in the first second of the slot and is silent in the second one."""
     presentation = Presentation.load(chapter)
