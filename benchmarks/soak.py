@@ -259,6 +259,7 @@ class Watcher:
     """Looks at the server's own processes: memory in KiB by seconds, and descriptors."""
 
     server: Rival
+    media: Path
     samples: list[tuple[float, int]] = field(default_factory=list)
 
     @property
@@ -271,8 +272,14 @@ class Watcher:
         return sum(int(text.partition("Pss:")[2].split()[0]) for text in texts)
 
     def descriptors(self) -> int:
-        """Sockets and files that are open; each process holds at most the newest version's files in readiness."""
-        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids)
+        """All that is open but published files that still lie there: the index holds those in readiness."""
+        return sum(not link.startswith(f"{self.media}/") or link.endswith("(deleted)") for link in self._links())
+
+    def _links(self) -> Iterator[str]:
+        for pid in self.pids:
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    yield os.readlink(f"/proc/{pid}/fd/{name}")
 
     async def run(self) -> None:
         began_s = time.monotonic()
@@ -314,9 +321,7 @@ def serving(root: Path, workers: int) -> Iterator[Rival]:
 
 async def soak(server: Rival, newsroom: Newsroom, clients: int, seconds: float) -> list[tuple[str, str, bool]]:
     """Run it; return what was found, figure by figure, and whether it is good."""
-    tally, watcher = Tally(), Watcher(server)
-    for path in (FILM, SEGMENT, SOUND):
-        await asyncio.to_thread(fetch, server.port, f"/{CHAPTER}/v1/{path}")
+    tally, watcher = Tally(), Watcher(server, newsroom.media)
     before = watcher.descriptors()
     background = [asyncio.create_task(newsroom.run()), asyncio.create_task(watcher.run())]
     visits = [asyncio.create_task(Client(server.port, newsroom, tally, n).run()) for n in range(1, clients + 1)]
@@ -333,6 +338,8 @@ async def soak(server: Rival, newsroom: Newsroom, clients: int, seconds: float) 
         task.cancel()
     await asyncio.wait(background)
     for _ in range(100):
+        # whoever is asked looks at the folder again, and lets go of what is no longer published
+        await asyncio.to_thread(fetch, server.port, f"/{CHAPTER}/stream.mpd")
         if (after := watcher.descriptors()) <= before:
             break
         await asyncio.sleep(0.2)
