@@ -39,6 +39,7 @@ from mediaserver.hosts import Hosts, is_loopback
 from mediaserver.library import Library
 from mediaserver.manners import Manners, answer_preflight, refuse_odd_paths, time_answers
 from mediaserver.ops import FIGURES, Figures, Ops, admin_app
+from mediaserver.own import OwnManifests
 from mediaserver.precedence import give_way
 from mediaserver.problems import answer_problems
 from mediaserver.ready import INDEX, Index
@@ -105,8 +106,8 @@ def build_app(
     )
     app[FIGURES] = figures
     app[CHECKS] = [settings.media.is_dir]
-    streams = Streams(library)
-    app[INDEX] = Index(library, streams, Manners(settings.cors_origins))
+    streams, manners = Streams(library), Manners(settings.cors_origins)
+    app[INDEX] = Index(library, streams, manners, OwnManifests(sessions, manners).find)
     dashboard = Dashboard(settings, jobs or NoJobs(), scripts)
     parts = (
         Ops(lambda: all(check() for check in app[CHECKS])),
@@ -120,7 +121,7 @@ def build_app(
     )
     for part in parts:
         app.router.add_routes(part.routes())
-    app.on_response_prepare.append(Manners(settings.cors_origins).signal)
+    app.on_response_prepare.append(manners.signal)
     app.on_response_prepare.append(figures.count)
     app.on_shutdown.append(viewer.close)
     app.cleanup_ctx.append(_background(sessions, settings))

@@ -95,6 +95,7 @@ class Desk:
 class Transfer:
     """What is still to be sent: the rest of a head or text, then `left` of `size` bytes of a file; and for the log."""
 
+    status: int
     head: bytes
     file: OpenFile | None
     offset: int
@@ -278,7 +279,7 @@ class FastConnection(Connection):
             self.force_close()
             return
         if sent < len(text):
-            self._begin_transfer(Transfer(text[sent:], None, 0, cut.size, 0, asked, monotonic()))
+            self._begin_transfer(Transfer(cut.status, text[sent:], None, 0, cut.size, 0, asked, monotonic()))
             self._go_on()
         elif self._desk.log:
             self._log(asked, cut.status, cut.size, monotonic())
@@ -298,8 +299,8 @@ class FastConnection(Connection):
             self.force_close()
             return
         if sent < cut.size:
-            transfer = Transfer(head[gone:], file, cut.start + sent, cut.size, cut.size - sent, asked, began_s)
-            self._begin_transfer(transfer)
+            rest, start, left = head[gone:], cut.start + sent, cut.size - sent
+            self._begin_transfer(Transfer(cut.status, rest, file, start, cut.size, left, asked, began_s))
             if sent >= TURN_BYTES:
                 self._loop.call_soon(self._go_on)
             else:
@@ -370,8 +371,7 @@ class FastConnection(Connection):
         assert transfer
         if transfer.file:
             transfer.file.release()
-        status = 206 if transfer.asked.span else 200
-        self._log(transfer.asked, status, transfer.size - transfer.left, transfer.began_s)
+        self._log(transfer.asked, transfer.status, transfer.size - transfer.left, transfer.began_s)
         self._at_work = self._request_in_progress = False
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)

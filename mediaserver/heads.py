@@ -15,8 +15,8 @@ HEAD_BYTES, FIELDS = 8 * 1024, 100
 # The same film is asked for with the same words by everybody who has the same browser: so many heads are kept.
 _KEPT, _KEPT_BYTES = 2048, 1024
 
-# A viewer's own addresses are never ours, and their secret is not to be remembered.
-_PERSONAL = b"GET /s/"
+# A viewer's own addresses are secrets, also as a Referer: what holds one is not to be remembered.
+_PERSONAL = b"/s/"
 # One blank, visible ASCII, no fragment; no folding, no bare CR or LF, no blank before a colon.
 _LINE = re.compile(rb"GET (/[!\"$-~]*) HTTP/1\.1\r\n")
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)+")
@@ -45,13 +45,18 @@ class Heads:
     def __init__(self, hosts: Hosts, origins: tuple[str, ...]) -> None:
         self._hosts, self._any_origin = hosts, "*" in origins
         self.known: dict[bytes, Asked] = {}
+        self._blocks: dict[bytes, dict[str, str]] = {}
 
     def read(self, head: bytes) -> Asked | None:
         """Return what a whole head asks for, or None if it is not for the fast path."""
-        line = _LINE.match(head) if len(head) <= HEAD_BYTES and not head.startswith(_PERSONAL) else None
-        fields = self._fields(head[line.end() : -2]) if line else None
-        if line is None or fields is None:
+        line = _LINE.match(head) if len(head) <= HEAD_BYTES else None
+        if line is None:
             return None
+        block = head[line.end() : -2]
+        if (fields := self._blocks.get(block)) is None:
+            if (fields := self._fields(block)) is None:
+                return None
+            self._keep_block(block, fields)
         path, _, query = line[1].partition(b"?")
         said = _CMCD.search(query.decode("ascii"))
         cmcd = unquote(said[1]) if said else ",".join(v for name, v in fields.items() if name.startswith("cmcd-"))
@@ -63,10 +68,17 @@ class Heads:
 
     def keep(self, head: bytes, asked: Asked) -> None:
         """Remember a head that has been answered, if it is likely to come again."""
-        if len(head) <= _KEPT_BYTES and not asked.cmcd:
+        if len(head) <= _KEPT_BYTES and not asked.cmcd and _PERSONAL not in head:
             if len(self.known) >= _KEPT:
                 self.known.clear()
             self.known[head] = asked
+
+    def _keep_block(self, block: bytes, fields: dict[str, str]) -> None:
+        """Remember the fields of a head that is not remembered itself."""
+        if len(block) <= _KEPT_BYTES and b"cmcd" not in block.lower() and _PERSONAL not in block:
+            if len(self._blocks) >= _KEPT:
+                self._blocks.clear()
+            self._blocks[block] = fields
 
     def _fields(self, block: bytes) -> dict[str, str] | None:
         """Return the fields by lower-case names; None if one is malformed, stands there twice or is foreign here."""

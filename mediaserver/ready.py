@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from mediaserver.streams import Streams
 
 Span = tuple[int | None, int | None]
+Fields = tuple[tuple[str, str], ...]
+# How the addresses begin that are a viewer's own.
+PERSONAL = b"/s/"
 _MOST = 4096
 _ODD = re.compile(rb"%(?:2[ef]|5c|[01].|7f)", re.IGNORECASE)
 # First names of addresses that are no chapters, whatever lies in media/.
@@ -83,14 +87,18 @@ class Cut(NamedTuple):
 class Ready:
     """One representation with the heads of its answers, written once; `body` if it is sent from memory."""
 
-    __slots__ = ("_cuts", "_date", "_part", "_text", "_whole", "body", "file", "gzip", "size")
+    __slots__ = ("_cuts", "_date", "_part", "_ranged", "_text", "_whole", "body", "file", "gzip", "size")
 
-    def __init__(self, r: Representation, manners: Manners, body: bytes = b"", file: OpenFile | None = None) -> None:
+    def __init__(
+        self, r: Representation, manners: Manners, body: bytes = b"", file: OpenFile | None = None, more: Fields = ()
+    ) -> None:
         self.size, self.body, self.file = r.size, body, file
         self.gzip: Ready | None = None
         self._date = self._text = b""
         self._cuts: dict[Span | None, Cut] = {}
-        self._whole = _head("200 OK", plan("GET", {}, r).headers, manners)
+        # without a tag Range means nothing
+        self._ranged = r.etag is not None
+        self._whole = _head("200 OK", (*plan("GET", {}, r).headers, *more), manners)
         ranged = plan("GET", {"range": "bytes=0-0"}, r).headers
         fixed = tuple(field for field in ranged if field[0] not in ("Content-Range", "Content-Length"))
         self._part = _head("206 Partial Content", fixed, manners)
@@ -100,6 +108,8 @@ class Ready:
 
         Players ask for the same segments, so the last ones are kept.
         """
+        if not self._ranged:
+            asked = None
         found = self._cuts.get(asked)
         if found is None and (found := self._made(asked)):
             if len(self._cuts) >= _MOST:
@@ -128,17 +138,31 @@ class Ready:
         return self._text
 
 
-def _head(status: str, fields: tuple[tuple[str, str], ...], manners: Manners) -> bytes:
+def _head(status: str, fields: Fields, manners: Manners) -> bytes:
     dressed = dict(fields)
     manners.dress(dressed, "/", None)
     lines = "".join(f"{name}: {value}\r\n" for name, value in dressed.items())
     return f"HTTP/1.1 {status}\r\n{lines}".encode()
 
 
-class Index:
-    """What is ready, by the path of its address; one for all connections of a process."""
+def ready_manifest(manifest: Manifest, manners: Manners, more: Fields = ()) -> Ready:
+    """Return a manifest with its packed form; `more` are further fields of its head."""
+    ready = Ready(manifest.representation, manners, manifest.body, more=more)
+    if manifest.gzip:
+        ready.gzip = Ready(manifest.gzip.representation, manners, manifest.gzip.body, more=more)
+    return ready
 
-    def __init__(self, library: Library, streams: Streams, manners: Manners) -> None:
+
+class Index:
+    """What is ready, by the path of its address; one for all connections of a process.
+
+    `own` finds what is ready below /s/, where this process knows the sessions.
+    """
+
+    def __init__(
+        self, library: Library, streams: Streams, manners: Manners, own: Callable[[bytes], Ready | None] | None = None
+    ) -> None:
+        self._own = own
         self._library, self._streams, self._manners = library, streams, manners
         self._ready: dict[bytes, tuple[Ready, Shelf]] = {}
         self._seen: dict[Shelf, int] = {}
@@ -149,6 +173,8 @@ class Index:
         found = self._ready.get(path)
         if found is not None and (found[1] in self._looked or self._is_unchanged(found[1])):
             return found[0]
+        if path.startswith(PERSONAL):
+            return self._own(path) if self._own else None
         return self._fetch(path)
 
     def _is_unchanged(self, shelf: Shelf) -> bool:
@@ -188,10 +214,7 @@ class Index:
         """Raises NotFound if the file is gone."""
         if isinstance(published, PublishedFile):
             return Ready(published.representation, self._manners, file=OpenFile(published))
-        ready = Ready(published.representation, self._manners, published.body)
-        if published.gzip:
-            ready.gzip = Ready(published.gzip.representation, self._manners, published.gzip.body)
-        return ready
+        return ready_manifest(published, self._manners)
 
     def close(self) -> None:
         """Close every file, those that are being sent when they have been."""

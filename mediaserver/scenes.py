@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 
 from aiohttp import web
@@ -11,7 +12,7 @@ from encoder import manifest
 from encoder.model import Slot
 from mediaserver.cmcd import deadline_s, patience_s
 from mediaserver.errors import NotFound, SessionGone, SlotUnknown
-from mediaserver.library import PRIVATE, Edition
+from mediaserver.library import PRIVATE, Edition, Manifest
 from mediaserver.ranges import MIME, Representation
 from mediaserver.replies import Slice, fields, send_manifest, send_slice
 from mediaserver.sessions import Session, Sessions
@@ -37,29 +38,14 @@ class Scenes:
         ]
 
     async def dash(self, request: web.Request) -> web.StreamResponse:
-        edition = self._asked(request)
-        return await send_manifest(
-            request,
-            edition.manifest("s/stream.mpd", PRIVATE, lambda: manifest.dash(edition.presentation, personal=True)),
-        )
+        return await send_manifest(request, own_manifest(self._asked(request), "stream.mpd"))
 
     async def hls(self, request: web.Request) -> web.StreamResponse:
-        edition = self._asked(request)
-        written = edition.manifest(
-            "s/master.m3u8", PRIVATE, lambda: manifest.hls_multivariant(edition.presentation, personal=True)
-        )
-        return await send_manifest(request, written)
+        return await send_manifest(request, own_manifest(self._asked(request), "master.m3u8"))
 
     async def playlist(self, request: web.Request) -> web.StreamResponse:
-        edition, rendition = self._asked(request), request.match_info["rendition"]
-        if edition.presentation.rendition(rendition) is None:
-            raise NotFound(f"{rendition}.m3u8")
-        written = edition.manifest(
-            f"s/{rendition}.m3u8",
-            PRIVATE,
-            lambda: manifest.hls_media(edition.presentation, rendition, personal=True),
-        )
-        return await send_manifest(request, written)
+        name = f"{request.match_info['rendition']}.m3u8"
+        return await send_manifest(request, own_manifest(self._asked(request), name, of_version=True))
 
     async def finished(self, request: web.Request) -> web.StreamResponse:
         """Send a slot as one file with Content Credentials."""
@@ -118,6 +104,23 @@ class Scenes:
                 await asyncio.wait_for(change.wait(), left)
             except TimeoutError:
                 continue
+
+
+def own_manifest(edition: Edition, name: str, *, of_version: bool = False) -> Manifest:
+    """Return a personal manifest: stream.mpd and master.m3u8, or the playlists of a version; raises NotFound.
+
+    It names nobody: what is personal lies below the address under which it is asked for.
+    """
+    p, rendition = edition.presentation, name.removesuffix(".m3u8")
+    write: dict[str, Callable[[], str]] = {
+        "stream.mpd": lambda: manifest.dash(p, personal=True),
+        "master.m3u8": lambda: manifest.hls_multivariant(p, personal=True),
+    }
+    if not of_version and name in write:
+        return edition.manifest(f"s/{name}", PRIVATE, write[name])
+    if not of_version or rendition == name or p.rendition(rendition) is None:
+        raise NotFound(name[:200])
+    return edition.manifest(f"s/of version/{name}", PRIVATE, lambda: manifest.hls_media(p, rendition, personal=True))
 
 
 def _chapters_own(edition: Edition, rendition: str, number: int) -> tuple[Slot, Slice]:

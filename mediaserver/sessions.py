@@ -18,7 +18,7 @@ from lipsync.protocols import FaceWorker, Stamp
 from mediaserver.admission import Admission, Scene
 from mediaserver.capability import Seal
 from mediaserver.consent import ConsentText, Receipt
-from mediaserver.errors import ChapterUnknown, NotFound, SessionGone, SlotNotReady
+from mediaserver.errors import ChapterUnknown, NotFound, SessionGone, SessionUnknown, SlotNotReady
 from mediaserver.inserts import Insert, InsertStore, Name, SlotView, Stored, views_of
 from mediaserver.ledger import Event, Ledger, PinRow, SessionRow
 from mediaserver.library import Edition, Library
@@ -141,15 +141,29 @@ class Sessions:
             raise SessionGone
         return await self._used_now(session)
 
+    def at_hand(self, capability: str) -> Session | None:
+        """Return the living session, used now, or None where `find` has more to do or to say."""
+        try:
+            session = self._living.get(self._seal.check(capability))
+        except SessionUnknown:
+            return None
+        if session is None or session.ended or self._expired(session):
+            return None
+        self._note_use(session)
+        return session
+
     async def _used_now(self, session: Session) -> Session:
         if session.ended:
             raise SessionGone
         if self._expired(session):
             await self.end(session, "expired")
             raise SessionGone
+        self._note_use(session)
+        return session
+
+    def _note_use(self, session: Session) -> None:
         session.used_s = int(self._clock())
         self._used.add(session.id)
-        return session
 
     async def take_photo(self, session: Session, photo: bytes, only: tuple[Edition, Slot] | None = None) -> None:
         """Look at the photo; an accepted one replaces the former and everything made of it.
