@@ -179,6 +179,7 @@ class Compositor:
         if width > box.w or height + gap > box.h:
             raise RenderFailed("the label does not fit into the slot's rectangle")
         self._thin = np.asarray(cv2.resize(matte, (box.w // 2, box.h // 2), interpolation=cv2.INTER_AREA), np.float32)
+        self._whole = bool((matte == 1).all())
         self._ready = False
 
     @classmethod
@@ -268,6 +269,9 @@ class Compositor:
             x, y = (self._box.x, self._box.y) if i == 0 else (self._box.x // 2, self._box.y // 2)
             own = Box(where.x - x, where.y - y, where.w, where.h)
             face = np.ascontiguousarray(faces[i][own.rows, own.columns])
+            if self._whole:
+                into[where.rows, where.columns] = face
+                continue
             matte = np.ascontiguousarray(mattes[i][own.rows, own.columns])
             behind = np.ascontiguousarray(under[where.rows, where.columns])
             into[where.rows, where.columns] = cv2.blendLinear(face, behind, matte, 1 - matte)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,10 +34,11 @@ class Paint:
 
 
 class MouthNet:
-    """The network, loaded; one for all faces."""
+    """The network, loaded; one for all faces. What is to be painted ahead goes through `ahead`, one at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.ahead = ThreadPoolExecutor(1, "mouth")
 
     @classmethod
     def load(cls, weights: Path = WEIGHTS) -> MouthNet:

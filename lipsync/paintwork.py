@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from concurrent.futures import Future
 
 import cv2
 import numpy as np
@@ -16,9 +17,9 @@ from lipsync.mouthnet import BATCH, MouthNet, MouthPainter
 
 State = tuple[float, ...]
 """narration.PARAMETERS"""
-
-KEPT = 64
-FINE_PX = 1.2
+STEPS, KEPT = 32, 128
+"""Tones are told apart in steps of 1 / STEPS; so many are kept."""
+FINE_PX = 4.0
 """What is finer than this in the crop the network cannot paint: there the drawn mouth stays."""
 EDGE_PX = 8
 """Width of the soft border of the window."""
@@ -28,10 +29,10 @@ class Paintwork:
     """One face's painted mouths. `box` is the part of its picture that they may change."""
 
     def __init__(self, face: Face, net: MouthNet) -> None:
+        self._ahead = net.ahead
         self._gestures = Gestures(face)
         self._painter = MouthPainter(net, face.picture, self._gestures.still)
         crop = self._painter.crop
-        self._fine = FINE_PX / crop.scale
         matrix = crop.matrix() @ np.vstack([np.eye(2, 3), [0, 0, 1]])
         matrix[:, 2] += matrix[:, :2] @ [WINDOW.start, WINDOW.start]
         corners = np.array([[0, 0], [WINDOW_PX, 0], [WINDOW_PX, WINDOW_PX], [0, WINDOW_PX]]) @ matrix[:, :2].T
@@ -41,55 +42,69 @@ class Paintwork:
         self.box = Box(*low.tolist(), *(high - low).tolist())
         matrix[:, 2] -= low
         self._matrix = matrix
+        self._shrink = min(1.0, crop.scale)
+        self._small = np.diag([self._shrink, self._shrink]) @ matrix
+        self._small[:, 2] += (self._shrink - 1) / 2
         self._awaited: deque[State] = deque()
+        self._announced: set[State] = set()
+        self._soft = _soft_window()
+        self._coming: Future[dict[State, Pixels]] | None = None
         self._painted: OrderedDict[State, Pixels] = OrderedDict()
 
     def expect(self, states: Iterable[State]) -> None:
         """Be told which states will be asked for, in their order: they are painted together."""
-        self._awaited = deque(dict.fromkeys(states))
+        self._awaited = deque(dict.fromkeys(_rounded(state) for state in states))
+        self._announced = set(self._awaited)
+        self._coming = self._next()
 
     def lay(self, part: Pixels, state: State, share: Floats) -> None:
-        """Paint over `part`, the pixels (h, w, 3) of the box with the mouth drawn in `state`.
+        """Tone `part`, the pixels (h, w, 3) of the box with the mouth drawn in `state`, as the network paints it.
 
-        Everything coarser than FINE_PX becomes the network's, as far as it covers and `share` (h, w), 0..1, says.
+        It counts as far as it covers and `share` (h, w), 0..1, says, and only in what is coarser than FINE_PX.
         """
-        size = (self.box.w, self.box.h)
-        planes = cv2.warpAffine(self._planes(state), self._matrix, size, flags=cv2.INTER_CUBIC)
-        cover = planes[..., 3].astype(np.float32) * share / np.float32(255)
-        shown = part.astype(np.float32)
-        coarse = cv2.GaussianBlur(shown, (0, 0), self._fine)
-        shown += cover[..., None] * (planes[..., :3] - coarse)
-        part[:] = np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+        planes = self._planes(_rounded(state)).astype(np.float32)
+        drawn = np.dstack([part, 255 * share]).astype(np.float32)
+        coarse = cv2.resize(drawn, None, fx=self._shrink, fy=self._shrink, interpolation=cv2.INTER_AREA)
+        way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        seen = cv2.warpAffine(coarse, self._small, (WINDOW_PX, WINDOW_PX), flags=way, borderMode=cv2.BORDER_REPLICATE)
+        counts = (planes[..., 3:] * seen[..., 3:]) / np.float32(255 * 255)
+        step = cv2.GaussianBlur(counts * (planes[..., :3] - seen[..., :3]), (0, 0), FINE_PX) * self._soft
+        tone = cv2.warpAffine(step, self._matrix, (self.box.w, self.box.h), flags=cv2.INTER_LINEAR)
+        part[:] = cv2.add(part, tone, dtype=cv2.CV_8U)
 
     def _planes(self, state: State) -> Pixels:
         """Return colour and cover (72, 72, 4) of a state."""
+        while state in self._announced and self._coming:
+            self._keep(self._coming.result())
+            self._coming = self._next()
         if state not in self._painted:
-            self._paint(self._next(state))
+            self._keep(self._ahead.submit(self._paint, [state]).result())
         self._painted.move_to_end(state)
         return self._painted[state]
 
-    def _next(self, state: State) -> list[State]:
-        """Return `state` and those that are awaited soonest after it."""
-        batch = [state]
-        if state in self._awaited:
-            while self._awaited.popleft() != state:
-                pass
-        while self._awaited and len(batch) < BATCH:
-            batch.append(self._awaited.popleft())
-        return batch
+    def _next(self) -> Future[dict[State, Pixels]] | None:
+        """Begin to paint the next batch while the last one is being used."""
+        batch = [self._awaited.popleft() for _ in range(min(BATCH, len(self._awaited)))]
+        return self._ahead.submit(self._paint, batch) if batch else None
 
-    def _paint(self, states: list[State]) -> None:
-        _, paint = self._painter.paint(self._gestures.of(states))
-        cover = 255 * paint.cover * _soft_window()
-        planes = np.concatenate([paint.colour, cover[..., None]], axis=-1)
-        for state, one in zip(states, np.clip(np.rint(planes), 0, 255).astype(np.uint8), strict=True):
-            self._painted[state] = one
+    def _keep(self, painted: dict[State, Pixels]) -> None:
+        self._painted |= painted
+        self._announced -= painted.keys()
         while len(self._painted) > KEPT:
             self._painted.popitem(last=False)
 
+    def _paint(self, states: list[State]) -> dict[State, Pixels]:
+        _, paint = self._painter.paint(self._gestures.of(states))
+        planes = np.concatenate([paint.colour, 255 * paint.cover[..., None]], axis=-1)
+        return dict(zip(states, np.clip(np.rint(planes), 0, 255).astype(np.uint8), strict=True))
+
+
+def _rounded(state: State) -> State:
+    return tuple(round(value * STEPS) / STEPS for value in state)
+
 
 def _soft_window() -> Floats:
-    """Return (72, 72): 1 inside, falling to 0 at the window's border."""
+    """Return (72, 72, 1): 1 inside, falling to 0 at the window's border."""
     at = np.arange(WINDOW_PX, dtype=np.float32) + np.float32(0.5)
     inward = np.clip(np.minimum(at, WINDOW_PX - at) / EDGE_PX, 0, 1)
-    return np.asarray(np.minimum.outer(inward, inward), np.float32)
+    return np.asarray(np.minimum.outer(inward, inward)[..., None], np.float32)

@@ -21,7 +21,7 @@ CELLS_PER_UNIT = 40
 STEPS = 200
 """States are told apart in steps of 1 / STEPS."""
 KEPT = 48
-INSIDE, LIPS, MOVING = 1.0, 0.7, 0.12
+INSIDE, LIPS, MOVING = 0.6, 0.5, 0.12
 """How much the network counts between the lips and on them, and from which movement on it counts wholly."""
 NARROW = 0.02
 """Gap of the lips, in pupil distances, from which the network counts wholly between them."""
@@ -88,6 +88,8 @@ class Renderer:
         above = _box(face, frame, (x0, y0, x1, float(lips.lower.max()) + 0.22))
         below = _box(face, frame, (x0, float(lips.upper.min()) - 0.12, x1, y1))
         still = _inside(face, self.box)
+        if self._paintwork:
+            self.box = self.box.with_(self._paintwork.box)
         self._upper = Layer("upper", above, (*still[:3], False), frame, lips)
         self._lower = Layer("lower", below, (still[0], False, *still[2:]), frame, lips)
         high, low = float(lips.rest.min()) - 0.2, float(lips.rest.max()) + 0.42
@@ -168,9 +170,14 @@ class Renderer:
         box = self._upper.box
         middle = edges.mean(axis=0)
         far = np.array([[-9, middle[0, 1]], *middle, [9, middle[-1, 1]], [9, -9], [-9, -9]], np.float32)
-        cover = self._polygon(far, box)
         part = self._part(patch, box)
-        part[:] = cv2.blendLinear(upper, np.ascontiguousarray(part), cover, 1 - cover)
+        rows = self._frame.outside(middle)[:, 1] - box.y
+        soft = 4 * max(0.5, FEATHER * self._frame.unit) + abs(self._frame.across[1]) * box.w
+        high, low = (int(np.clip(row, 0, box.h)) for row in (rows.min() - soft, rows.max() + soft + 1))
+        part[:high] = upper[:high]
+        cover = self._polygon(far, Box(box.x, box.y + high, box.w, low - high))
+        if high < low:
+            part[high:low] = cv2.blendLinear(upper[high:low], np.ascontiguousarray(part[high:low]), cover, 1 - cover)
 
     def _contact(self, patch: Pixels, edges: Floats, weights: dict[str, float]) -> None:
         """Darken the line where lips touch that did not touch so in the photo: pressed, or parted there."""
