@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ from lipsync.box import Box
 from lipsync.errors import RenderFailed
 from lipsync.face import CHIN, FOREHEAD, Face
 from lipsync.label import Label
+from lipsync.mouthnet import MouthNet
 from lipsync.photo import Pixels
 from lipsync.protocols import Stamp
 from lipsync.renderer import Renderer
@@ -166,9 +167,11 @@ class Compositor:
         *,
         match: bool,
         grain: float = 0.0,
+        net: MouthNet | None = None,
     ) -> None:
         """`face` and `matte` have the size of `box`; `lines` is the height of the whole frames."""
-        self._face, self._box, self._matte, self._match = face, box, matte, match
+        self._face, self._box, self._matte, self._match, self._net = face, box, matte, match, net
+        self._awaited: Iterable[Sequence[float]] = ()
         self._grain = Grain(box, grain * lines / GRAIN_LINES) if grain else None
         self._label = Label.for_height(lines, stamp.text)
         height, width = self._label.cover.shape
@@ -193,6 +196,7 @@ class Compositor:
         *,
         grain: float = 0.0,
         stamp: Stamp = AI,
+        net: MouthNet | None = None,
     ) -> Compositor:
         """For a chapter's frames of that size; `mask` (grey, 255 = face) stands for the placement's rectangle.
 
@@ -206,13 +210,18 @@ class Compositor:
         else:
             fitting = cv2.resize(mask, (box.w, box.h), interpolation=cv2.INTER_AREA)
             matte = np.asarray(fitting, np.float32) / np.float32(255)
-        return cls(placed, box, matte, height, stamp, match=True, grain=grain)
+        return cls(placed, box, matte, height, stamp, match=True, grain=grain, net=net)
 
     @classmethod
-    def portrait(cls, face: Face, stamp: Stamp = AI) -> Compositor:
+    def portrait(cls, face: Face, stamp: Stamp = AI, net: MouthNet | None = None) -> Compositor:
         """For frames that are the face's own picture, whose sides are even."""
         height, width = face.picture.shape[:2]
-        return cls(face, Box(0, 0, width, height), np.ones((height, width), np.float32), height, stamp, match=False)
+        whole = np.ones((height, width), np.float32)
+        return cls(face, Box(0, 0, width, height), whole, height, stamp, match=False, net=net)
+
+    def expect(self, states: Iterable[Sequence[float]]) -> None:
+        """Be told the states of the pictures to come, in their order: their mouths are painted ahead."""
+        self._awaited = states
 
     def begin(self, ground: Frame, number: int) -> None:
         """Be told the slot's first picture, whose light is taken over, and that picture `number` of the slot is next.
@@ -279,7 +288,8 @@ class Compositor:
     def _prepare(self, frame: Frame) -> None:
         """Match the face's colours to the first frame, once, and load the renderer with it."""
         face = self._matched(frame) if self._match else self._face
-        self._renderer = Renderer(face)
+        self._renderer = Renderer(face, self._net)
+        self._renderer.expect(self._awaited)
         self._canvas = face.picture.copy()
         self._planes = planes_of(self._canvas)
         self._shown: Pixels | None = None

@@ -1,7 +1,6 @@
 """What runs the mouth network: OpenVINO where it is installed, else OpenCV's own DNN; one thread, fixed shapes.
 
-Measured on one core with AMX, 8 pictures at once: OpenVINO about 0.7 ms a picture (16 bits, its own choice there; 3 in
-32 bits), ONNX Runtime 3.7, OpenCV 5.4. They agree within 1e-6 in 32 bits, within 1/255 in 16 bits.
+They agree within 1e-6 in 32 bits, within 1/255 in 16 bits; docs/decisions/0015 has the times.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from lipsync.errors import NotAPicture, RenderFailed
 from lipsync.face import Face, FaceFinder
 from lipsync.findings import inspect
 from lipsync.mark import Mark, new_render_id
+from lipsync.mouthnet import MouthNet
 from lipsync.narration import ENGINE, SAMPLE_RATE_HZ, MouthTrack, analyse, bake, read_speech
 from lipsync.photo import encode_photo, read_photo
 from lipsync.protocols import Fragment, Signing, Stamp, Take
@@ -49,6 +50,7 @@ class Studio:
         self._issuer = issuer_for(signing)
         self._tools = tools or find_tools()
         self._finder = FaceFinder(models)
+        self._net = MouthNet.load()
 
     def examine(self, photo: bytes) -> Face:
         """Return the upright head of the one person in a photo.
@@ -78,7 +80,8 @@ class Studio:
         `on_progress` gets 0..100. `out` appears when it is whole. Raises NotAPicture, PictureTooLarge, PhotoRefused,
         SpeechUnreadable, RenderFailed.
         """
-        compositor, render_id = Compositor.portrait(self._portrait(face_picture, _lines(size)), stamp), new_render_id()
+        portrait, render_id = self._portrait(face_picture, _lines(size)), new_render_id()
+        compositor = Compositor.portrait(portrait, stamp, self._net)
         samples = read_speech(speech, self._tools)
         states = analyse(samples, FILE_RATE, -(-len(samples) * int(FILE_RATE) // SAMPLE_RATE_HZ))
         if not out.parent.is_dir():
@@ -112,6 +115,7 @@ class Studio:
         on_progress: Callable[[float], None],
     ) -> None:
         still = compositor.blank()
+        compositor.expect(states)
         width, height = still.shape[1], still.shape[0] * 2 // 3
         mark = Mark(render_id, width, height, FILE_RATE)
         command = file_command(self._tools, width, height, speech, target)
@@ -175,7 +179,7 @@ class Studio:
 
         Every picture that shows the face carries the mark; the others are bit by bit the mezzanine's.
         """
-        windows = [_Window.of(take, presentation, seen) for seen in slots_in(presentation, numbers)]
+        windows = [_Window.of(take, presentation, seen, self._net) for seen in slots_in(presentation, numbers)]
         for window in windows:
             window.ground = partial(self._ground, take.folder, presentation, window.slot, size)
         mark = Mark(take.render_id, *size, presentation.grid.rate)
@@ -249,20 +253,22 @@ class _Window:
     slot: Slot
     frames: range
     states: NDArray[np.float32]
+    net: MouthNet
     compositor: Compositor | None = None
     ground: Callable[[], Frame] | None = None
 
     @classmethod
-    def of(cls, take: Take, presentation: Presentation, slot: Slot) -> _Window:
+    def of(cls, take: Take, presentation: Presentation, slot: Slot, net: MouthNet) -> _Window:
         frames = presentation.grid.frames_within(slot.start_s, slot.duration_s)
-        return cls(take, slot, frames, track_of(take.folder, presentation, slot).states)
+        return cls(take, slot, frames, track_of(take.folder, presentation, slot).states, net)
 
     def filled(self, face: Face, frame: Frame, number: int) -> Frame:
         """Return frame `number` of the chapter with the face in it, or as it is outside the window."""
         if number not in self.frames:
             return frame
         if self.compositor is None:
-            self.compositor = _into_slot(face, self.take, self.slot, frame)
+            self.compositor = _into_slot(face, self.take, self.slot, frame, self.net)
+            self.compositor.expect(self.states[number - self.frames.start :])
             if self.ground and number > self.frames.start:
                 self.compositor.begin(self.ground(), number - self.frames.start)
         return self.compositor.compose(frame, self.states[number - self.frames.start])
@@ -333,11 +339,10 @@ def track_of(folder: Path, presentation: Presentation, slot: Slot) -> MouthTrack
     return bake(folder / slot.narration, rate, len(window), early=slot.start_s * rate - window.start)
 
 
-def _into_slot(face: Face, take: Take, slot: Slot, frame: Frame) -> Compositor:
+def _into_slot(face: Face, take: Take, slot: Slot, frame: Frame, net: MouthNet) -> Compositor:
     mask = _mask(take.folder / slot.mask) if slot.mask else None
-    return Compositor.into_slot(
-        face, slot.face, frame.shape[1], frame.shape[0] * 2 // 3, mask, grain=slot.grain, stamp=take.stamp
-    )
+    width, height = frame.shape[1], frame.shape[0] * 2 // 3
+    return Compositor.into_slot(face, slot.face, width, height, mask, grain=slot.grain, stamp=take.stamp, net=net)
 
 
 def _mask(path: Path) -> NDArray[np.uint8]:
