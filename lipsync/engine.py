@@ -1,6 +1,6 @@
 """What runs the mouth network: OpenVINO where it is installed, else OpenCV's own DNN; one thread, fixed shapes.
 
-They agree within 1e-6 in 32 bits, within 1/255 in 16 bits; docs/decisions/0015 has the times.
+They agree within 1e-6 in 32 bits, within 1/255 in 16 bits; docs/decisions/0016 has the times.
 """
 
 from __future__ import annotations

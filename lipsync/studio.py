@@ -208,11 +208,12 @@ class Studio:
         cancelled: Callable[[], bool],
     ) -> Iterator[Fragment]:
         """Yield the fragments of segments that show nothing but the face in front of a still picture."""
-        grid, window = presentation.grid, _Window.of(take, presentation, slot)
+        grid, window = presentation.grid, _Window.of(take, presentation, slot, self._net)
         scene = scene_of(take.folder, slot.id, numbers.start, size, self._tools)
         frames = range(grid.frames_of(numbers.start).start, grid.frames_of(numbers[-1]).stop)
         states = window.states[frames.start - window.frames.start : frames.stop - window.frames.start]
-        compositor = _into_slot(face, take, replace(slot, grain=0.0), scene)
+        compositor = _into_slot(face, take, replace(slot, grain=0.0), scene, self._net)
+        compositor.expect(states)
         stage = StillScene(compositor, scene, states[0], lambda w, h: Mark(take.render_id, w, h, grid.rate))
 
         def timed() -> Iterator[tuple[int, Sequence[float]]]:
