@@ -30,6 +30,13 @@ class Chunk:
         """Its name says what is in it, so that a chapter cut otherwise is another one."""
         return f"frames_{self.frames.start}_{self.frames.stop}"
 
+    def thinned(self, every: int) -> Chunk:
+        """Return the same piece on the grid of one frame in `every`."""
+        if every == 1:
+            return self
+        frames = range(self.frames.start // every, -(-self.frames.stop // every))
+        return Chunk(self.number, frames, frames)
+
 
 def chunks_of(grid: Grid, chunk_s: Fraction = CHUNK_S) -> tuple[Chunk, ...]:
     """Cut a chapter into pieces of about `chunk_s` seconds; one that is not twice as long stays whole."""
@@ -53,10 +60,12 @@ def check_chunk(file: Path, chunk: Chunk, grid: Grid) -> None:
 
 
 class Growth:
-    """Counts the pictures of a chunk's file while it is written: those of all fragments that are whole."""
+    """Counts the film's pictures that are in a chunk's file while it is written: those of all whole fragments."""
 
-    def __init__(self, file: Path, chunk: Chunk, grid: Grid) -> None:
-        self._file, self._frames = file, [len(grid.frames_of(segment)) for segment in chunk.segments]
+    def __init__(self, file: Path, chunk: Chunk, grid: Grid, every: int = 1) -> None:
+        grid, segments = grid.thinned(every), chunk.thinned(every).segments
+        self._file, self._frames = file, [every * len(grid.frames_of(segment)) for segment in segments]
+        self._most = len(chunk.frames)
         self._at = self._fragments = 0
 
     def frames(self) -> int:
@@ -66,7 +75,7 @@ class Growth:
                 self._look(opened, self._file.stat().st_size)
         except OSError:
             pass
-        return sum(self._frames[: self._fragments])
+        return min(sum(self._frames[: self._fragments]), self._most)
 
     def _look(self, opened: BinaryIO, end: int) -> None:
         while True:

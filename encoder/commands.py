@@ -23,6 +23,8 @@ TAGGED = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt
 # One encoder's settings for all of a chapter: closed groups of pictures of exactly one segment.
 CHAPTER_X264 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:ref=3:stitchable=1:sps-id=0"
 CHAPTER_PRESET = "faster"
+# Key frames by force: at keyint=1 x264 would declare a profile that not every player knows.
+TRICK_X264 = "keyint=2:min-keyint=1:scenecut=0:bframes=0:ref=1:stitchable=1:sps-id=0"
 AV1_PRESET, AV1_PARAMS = 8, "irefresh-type=2:scd=0"
 HEVC_PRESET = "fast"
 HEVC_X265 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:repeat-headers=0:log-level=error"
@@ -35,6 +37,7 @@ INSERT_PRESET, INSERT_CRF = "veryfast", 21
 MEZZANINE_CRF = 8
 AUDIO_BPS = {1: 96_000, 2: 160_000}
 PREROLL_S = Fraction(1)
+LEAST_TIMESCALE = 10_000
 FRAGMENTS = "+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets"
 
 
@@ -221,6 +224,8 @@ def _colour(transfer: Transfer) -> dict[str, str]:
 
 
 def _rung(stream: Any, rung: Rung, grid: Grid, work: Path) -> Any:
+    if rung.every > 1:
+        stream = stream.filter("framestep", rung.every)
     return _encoded(stream, rung, grid, work / rung.file)
 
 
@@ -259,8 +264,15 @@ def _x264(rung: Rung, grid: Grid) -> dict[str, Any]:
         "profile:v": "high",
         "level:v": rung.level,
         "preset": CHAPTER_PRESET,
-        "x264-params": CHAPTER_X264.format(gop=grid.frames_per_segment),
+        "x264-params": CHAPTER_X264.format(gop=grid.frames_per_segment) if rung.every == 1 else TRICK_X264,
+        **({} if rung.every == 1 else _key_frames(grid)),
     }
+
+
+def _key_frames(grid: Grid) -> dict[str, Any]:
+    """Every picture is one; the last one may last any number of the chapter's, so each of these is whole ticks."""
+    timescale = grid.rate.numerator * ceil(LEAST_TIMESCALE / grid.rate.numerator)
+    return {"force_key_frames": "expr:1", "forced-idr": 1, "video_track_timescale": timescale}
 
 
 def _svt_av1(_: Rung, grid: Grid) -> dict[str, Any]:
@@ -325,9 +337,12 @@ def package_command(source: Path, kind: str, target: Path, grid: Grid, tools: To
     return [str(tools.packager), stream, "--segment_duration", duration, "--fragment_duration", duration, *aside]
 
 
-def insert_x264(gop: int, level: str, peak_bps: int) -> str:
-    """Return x264's parameters for inserts; a buffer of 0.4 s at 0.8 of the peak keeps 2 s under the peak."""
-    maxrate, bufsize = peak_bps * 8 // 10_000, peak_bps * 4 // 10_000
+def insert_x264(gop: int, level: str, peak_bps: int, shortest_s: Fraction) -> str:
+    """Return x264's parameters for inserts, none of whose segments of at least `shortest_s` needs more than the peak.
+
+    Of t seconds come 0.8 t at the peak and the buffer, at most; what is left is for the boxes of MP4.
+    """
+    maxrate, bufsize = peak_bps * 8 // 10_000, int(peak_bps * shortest_s * 18) // 100_000
     return INSERT_X264.format(gop=gop, level=level, maxrate=maxrate, bufsize=bufsize)
 
 

@@ -102,7 +102,9 @@ def encode_chunk(
     for seek in (True, False) if chunk.frames.start else (True,):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        files = tuple((rung.rendition, _growth(part / rung.file, chunk, ladder.grid)) for rung in ladder.rungs)
+        files = tuple(
+            (rung.rendition, _growth(part / rung.file, chunk, ladder.grid, rung.every)) for rung in ladder.rungs
+        )
         reader = ProgressReader(len(chunk.frames), on_progress, files)
         try:
             _run(chunk_command(master, ladder, chunk.frames, part, tools, seek=seek), reader, care)
@@ -110,7 +112,7 @@ def encode_chunk(
             raise damage.refusal(master.path, failure) or failure from failure
         try:
             for rung in ladder.rungs:
-                _check(part / rung.file, chunk, ladder.grid)
+                _check(part / rung.file, chunk.thinned(rung.every), ladder.grid.thinned(rung.every))
         except (VerificationFailed, BadBoxes):
             continue
         damage.write(part, reader.errors)
@@ -122,8 +124,8 @@ def encode_chunk(
     raise MasterTruncated(master.path, f"only {found} of {ladder.grid.frames} pictures are in it.")
 
 
-def _growth(file: Path, chunk: Chunk, grid: Grid) -> Growth:
-    return webm.Growth(file, chunk, grid) if file.suffix == ".webm" else Growth(file, chunk, grid)
+def _growth(file: Path, chunk: Chunk, grid: Grid, every: int) -> Growth:
+    return (webm.Growth if file.suffix == ".webm" else Growth)(file, chunk, grid, every)
 
 
 def _check(file: Path, chunk: Chunk, grid: Grid) -> None:

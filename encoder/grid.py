@@ -33,6 +33,10 @@ class Grid:
     def duration_s(self) -> Fraction:
         return self.frames / self.rate
 
+    def thinned(self, every: int) -> Grid:
+        """Return the grid of one frame in `every`, each of which is a segment of its own; of 1 it is this one."""
+        return self if every == 1 else Grid(self.rate / every, 1, -(-self.frames // every))
+
     def frames_of(self, segment: int) -> range:
         first = segment * self.frames_per_segment
         return range(first, min(first + self.frames_per_segment, self.frames))

@@ -18,6 +18,8 @@ STEPS = (
 EQUALS: dict[Codec, tuple[int, int, int]] = {"av1": (32, 2, 6), "hevc": (26, 1, 7), "vp9": (27, 3, 10)}
 FINEST = 18
 PLAIN = Choices()
+# Pictures that are seen for a moment, and a little less than a second, so that 30000/1001 divides as 30 does.
+TRICK_CRF, TRICK_S = 26, Fraction(9, 10)
 # Level, macroblocks per second, macroblocks per frame (ITU-T H.264, table A-1).
 LEVELS = (
     ("3.0", 40_500, 1_620),
@@ -56,6 +58,19 @@ def in_codec(rung: Rung, codec: Codec, transfer: Transfer) -> Rung:
     equal, step, share = EQUALS[codec]
     crf = None if rung.crf is None else max(FINEST, equal + step * (rung.crf - 24))
     return replace(rung, codec=codec, crf=crf, maxrate_bps=rung.maxrate_bps * share // 10, transfer=transfer)
+
+
+def with_trick_play(ladder: Ladder) -> Ladder:
+    """Add key frames of the smallest H.264 rung at about one a second; a film of one a second needs none.
+
+    Their distance divides a segment, so that every segment and every chunk begins with one.
+    """
+    grid, smallest = ladder.grid, [rung for rung in ladder.rungs if rung.codec == "h264"][-1]
+    divisors = (n for n in range(1, grid.frames_per_segment + 1) if grid.frames_per_segment % n == 0)
+    every = next((n for n in divisors if n >= TRICK_S * grid.rate), grid.frames_per_segment)
+    if every == 1:
+        return ladder
+    return replace(ladder, rungs=(*ladder.rungs, replace(smallest, crf=TRICK_CRF, every=every)))
 
 
 def _even(length: float) -> int:

@@ -7,14 +7,18 @@ personal manifest is final from the first second: only the segments of slots hav
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from fractions import Fraction
+from functools import partial
+from math import ceil
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
-from encoder.model import Caption, Picture, Presentation, Rendition, Segment
+from encoder.model import Caption, Picture, Presentation, Rendition, Segment, Storyboard, target_s
 
 ON_DEMAND, FULL = "urn:mpeg:dash:profile:isoff-on-demand:2011", "urn:mpeg:dash:profile:full:2011"
+INDEXED = 'segmentAlignment="true" subsegmentAlignment="true" subsegmentStartsWithSAP="1"'
+TRICK, TILES = "http://dashif.org/guidelines/trickmode", "http://dashif.org/guidelines/thumbnail_tile"
 CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
 Sets = tuple[tuple[Rendition, ...], ...]
 CURVES = {"pq": 16, "hlg": 18}
@@ -26,58 +30,63 @@ NAMES = {"en": "English", "fr": "Français", "de": "Deutsch", "es": "Español", 
 
 def dash(p: Presentation, *, personal: bool = False) -> str:
     """Return the MPD: on demand (`SegmentBase`) for everybody, one Period with `SegmentList` for a session."""
-    duration = f"PT{_decimal(p.grid.duration_s)}S"
-    segment_s = max(Fraction(s.duration, r.timescale) for r in p.renditions for s in r.segments)
-    profile = FULL if personal or p.transparent else ON_DEMAND
+    duration, longest = f"PT{_decimal(p.grid.duration_s)}S", f"PT{_decimal(_longest_s(p))}S"
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
-        f'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="{profile}" type="static"'
-        f' mediaPresentationDuration="{duration}" minBufferTime="PT{_decimal(segment_s)}S">',
+        f'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="{_profiles(p, personal)}" type="static"'
+        f' mediaPresentationDuration="{duration}" maxSegmentDuration="{longest}" minBufferTime="{longest}">',
         f" <ProgramInformation><Title>{escape(p.title)}</Title></ProgramInformation>",
         f' <Period id="0" start="PT0S" duration="{duration}">',
-        *_video_set(p, 0, p.videos if personal else p.dash_sets[0], personal),
-        *(line for number, audio in enumerate(p.audios, start=1) for line in _audio_set(p, number, audio, personal)),
-        *(line for number, videos in _other_sets(p, personal) for line in _video_set(p, number, videos, personal)),
-        *(
-            line
-            for number, caption in _caption_sets(p, personal)
-            for line in _caption_set(p, number, caption, personal)
-        ),
+        *(line for number, write in enumerate(_sets(p, personal)) for line in write(number)),
         " </Period>",
         "</MPD>",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _other_sets(p: Presentation, personal: bool) -> Iterator[tuple[int, tuple[Rendition, ...]]]:
-    """Number the sets of other codecs after all else; inserts are H.264 alone, so a session has no other set."""
-    return iter(()) if personal else enumerate(p.dash_sets[1:], start=1 + len(p.audios))
+def _longest_s(p: Presentation) -> Fraction:
+    """Return the longest segment; a buffer of it makes every declared rate true."""
+    return max(Fraction(s.duration, r.timescale) for r in p.renditions for s in r.segments)
 
 
-def _video_set(p: Presentation, number: int, videos: tuple[Rendition, ...], personal: bool) -> Iterator[str]:
+def _profiles(p: Presentation, personal: bool) -> str:
+    """Texts and pictures are outside of the on-demand profile: their sets say so (ISO/IEC 23009-1, 8.1)."""
+    if personal or p.transparent:
+        return FULL
+    return f"{ON_DEMAND},{FULL}" if p.captions or p.storyboard else ON_DEMAND
+
+
+def _sets(p: Presentation, personal: bool) -> Iterator[Callable[[int], Iterator[str]]]:
+    """Who writes each set, given its number: the main picture has 0. Inserts are H.264 alone."""
+    main, *others = (p.videos,) if personal else p.dash_sets
+    yield partial(_video_set, p, main, personal)
+    for audio in p.audios:
+        yield partial(_audio_set, p, audio, personal)
+    for videos in others:
+        yield partial(_video_set, p, videos, personal)
+    for caption in p.captions:
+        yield partial(_caption_set, p, caption, personal)
+    for trick in p.tricks:
+        yield partial(_trick_set, p, trick, personal)
+    if p.storyboard:
+        yield partial(_storyboard_set, p, p.storyboard, personal)
+
+
+def _video_set(p: Presentation, videos: tuple[Rendition, ...], personal: bool, number: int) -> Iterator[str]:
     """One codec; a client that can choose takes the later one, which needs fewer bytes."""
     largest = videos[0].picture
     assert largest is not None
-    alignment = (
-        'segmentAlignment="true" startWithSAP="1"'
-        if personal
-        else 'segmentAlignment="true" subsegmentAlignment="true" subsegmentStartsWithSAP="1"'
-    )
+    alignment = 'segmentAlignment="true" startWithSAP="1"' if personal else INDEXED
     preference = _preference(p.dash_sets, videos[0])
     priority = f' selectionPriority="{1 + preference}"' if preference else ""
     yield (
         f'  <AdaptationSet id="{number}" contentType="video" mimeType="{videos[0].mime}" {alignment}'
-        f' maxWidth="{largest.width}" maxHeight="{largest.height}" maxFrameRate="{_rate(largest.rate)}"{priority}>'
+        f" {_pictures(largest)}{priority}>"
     )
     yield from _light(largest)
     yield '   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="main"/>'
     for video in videos:
-        assert video.picture is not None
-        picture = video.picture
-        yield (
-            f'   <Representation id="{video.id}" codecs="{video.codecs}" width="{picture.width}"'
-            f' height="{picture.height}" frameRate="{_rate(picture.rate)}" sar="1:1" bandwidth="{video.bandwidth_bps}">'
-        )
+        yield _representation(video)
         yield from _segment_list(p, video) if personal else _segment_base(_shared(p, video, 0), video)
         yield "   </Representation>"
     yield "  </AdaptationSet>"
@@ -95,33 +104,83 @@ def _light(picture: Picture) -> Iterator[str]:
         yield f'   <EssentialProperty schemeIdUri="urn:mpeg:mpegB:cicp:{name}" value="{number}"/>'
 
 
-def _caption_sets(p: Presentation, personal: bool) -> Iterator[tuple[int, Caption]]:
-    before = 1 + len(p.audios) + (0 if personal else len(p.dash_sets) - 1)
-    return enumerate(p.captions, start=before)
+def _pictures(largest: Picture) -> str:
+    proportion = Fraction(largest.width, largest.height)
+    return (
+        f'par="{proportion.numerator}:{proportion.denominator}" maxWidth="{largest.width}"'
+        f' maxHeight="{largest.height}" maxFrameRate="{_rate(largest.rate)}"'
+    )
 
 
-def _caption_set(p: Presentation, number: int, caption: Caption, personal: bool) -> Iterator[str]:
-    """One whole WebVTT file (ISO/IEC 23009-1, 5.3.9.2: a Representation of a single self-initializing segment)."""
-    up = "../" * 3 + quote(p.chapter) + "/" if personal else ""
-    yield (f'  <AdaptationSet id="{number}" contentType="text" mimeType="text/vtt" lang={quoteattr(caption.language)}>')
-    yield f"   <Label>{escape(_name(caption.language))}</Label>"
-    yield '   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="subtitle"/>'
-    yield f'   <Representation id="{caption.id}" bandwidth="1000">'
-    yield f"    <BaseURL>{escape(up + quote(p.version) + '/' + quote(caption.file))}</BaseURL>"
+def _representation(video: Rendition) -> str:
+    assert video.picture is not None
+    picture = video.picture
+    return (
+        f'   <Representation id="{video.id}" codecs="{video.codecs}" width="{picture.width}"'
+        f' height="{picture.height}" frameRate="{_rate(picture.rate)}" sar="1:1" bandwidth="{video.bandwidth_bps}">'
+    )
+
+
+def _trick_set(p: Presentation, trick: Rendition, personal: bool, number: int) -> Iterator[str]:
+    """Key frames of the main set for fast playing (DASH-IF IOP 4.3, 3.2.9); for a session the chapter's, too."""
+    assert trick.picture is not None
+    yield (
+        f'  <AdaptationSet id="{number}" contentType="video" mimeType="video/mp4" {INDEXED} {_pictures(trick.picture)}'
+        f' maxPlayoutRate="{float(p.grid.rate / trick.picture.rate):g}" codingDependency="false">'
+    )
+    yield f'   <EssentialProperty schemeIdUri="{TRICK}" value="0"/>'
+    yield '   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="alternate"/>'
+    yield _representation(trick)
+    yield from _segment_base(_shared(p, trick, 3 if personal else 0), trick)
     yield "   </Representation>"
     yield "  </AdaptationSet>"
 
 
-def _audio_set(p: Presentation, number: int, audio: Rendition, personal: bool) -> Iterator[str]:
+def _storyboard_set(p: Presentation, board: Storyboard, personal: bool, number: int) -> Iterator[str]:
+    """Sheets of small pictures (DASH-IF IOP 4.3, 6.2.6)."""
+    up, every = _up(p, personal), board.every_s * board.on_sheet
+    yield f'  <AdaptationSet id="{number}"{_outside(personal)} contentType="image" mimeType="image/jpeg">'
+    yield (
+        f'   <Representation id="storyboard" width="{board.columns * board.width}"'
+        f' height="{board.rows * board.height}" bandwidth="{ceil(8 * max(board.sizes) / _longest_s(p))}">'
+    )
+    yield f'    <EssentialProperty schemeIdUri="{TILES}" value="{board.columns}x{board.rows}"/>'
+    yield (
+        f"    <SegmentTemplate media={quoteattr(f'{up}{quote(p.version)}/storyboard_$Number$.jpg')}"
+        f' timescale="{every.denominator}" duration="{every.numerator}" startNumber="1"/>'
+    )
+    yield "   </Representation>"
+    yield "  </AdaptationSet>"
+
+
+def _caption_set(p: Presentation, caption: Caption, personal: bool, number: int) -> Iterator[str]:
+    """One whole WebVTT file (ISO/IEC 23009-1, 5.3.9.2: a Representation of a single self-initializing segment)."""
+    yield (
+        f'  <AdaptationSet id="{number}"{_outside(personal)} contentType="text" mimeType="text/vtt"'
+        f" lang={quoteattr(caption.language)}>"
+    )
+    yield f"   <Label>{escape(_name(caption.language, _read(p)))}</Label>"
+    yield '   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="subtitle"/>'
+    yield f'   <Representation id="{caption.id}" bandwidth="{max(1, ceil(8 * caption.size / _longest_s(p)))}">'
+    yield f"    <BaseURL>{escape(_up(p, personal) + quote(p.version) + '/' + quote(caption.file))}</BaseURL>"
+    yield "   </Representation>"
+    yield "  </AdaptationSet>"
+
+
+def _outside(personal: bool) -> str:
+    return "" if personal else f' profiles="{FULL}"'
+
+
+def _audio_set(p: Presentation, audio: Rendition, personal: bool, number: int) -> Iterator[str]:
     """Sound is not personal: in both manifests it is the same file with the same index."""
     assert audio.sound is not None
     sound = audio.sound
     yield (
         f'  <AdaptationSet id="{number}" contentType="audio" mimeType="audio/mp4" lang={quoteattr(sound.language)}'
-        ' segmentAlignment="true" subsegmentAlignment="true" subsegmentStartsWithSAP="1">'
+        f" {INDEXED}>"
     )
-    yield f"   <Label>{escape(_name(sound.language))}</Label>"
-    yield f'   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="{"main" if number == 1 else "dub"}"/>'
+    yield f"   <Label>{escape(_name(sound.language, _heard(p)))}</Label>"
+    yield f'   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="{"main" if audio == p.audios[0] else "dub"}"/>'
     yield (
         f'   <Representation id="{audio.id}" codecs="{audio.codecs}" audioSamplingRate="{sound.sample_rate_hz}"'
         f' bandwidth="{audio.bandwidth_bps}">'
@@ -173,21 +232,24 @@ def hls_layered(p: Presentation) -> str:
 
 def _multivariant(p: Presentation, sets: Sets, *, personal: bool = False) -> str:
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
+    lines.append(f'#EXT-X-SESSION-DATA:DATA-ID="com.apple.hls.title",VALUE="{_quotable(p.title)}"')
     for number, audio in enumerate(p.audios):
         lines.append(_media_tag(p, audio, first=number == 0, personal=personal))
     lines += [_caption_tag(p, caption, personal=personal) for caption in p.captions]
     for video in (video for videos in sets for video in videos):
         lines += [_variant_tag(p, video, sets, personal), f"{quote(p.version)}/{video.id}.m3u8"]
+    lines += [_key_frames_tag(p, trick, personal) for trick in p.tricks]
     return "\n".join(lines) + "\n"
 
 
 def _media_tag(p: Presentation, audio: Rendition, *, first: bool, personal: bool) -> str:
     assert audio.sound is not None
-    sound, up = audio.sound, f"../../../{quote(p.chapter)}/" if personal else ""
+    sound = audio.sound
     language = f'LANGUAGE="{sound.language}",' if sound.language != "und" else ""
     return (
-        f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{_name(sound.language)}",{language}AUTOSELECT=YES,'
-        f'DEFAULT={"YES" if first else "NO"},CHANNELS="{sound.channels}",URI="{up}{quote(p.version)}/{audio.id}.m3u8"'
+        f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{_name(sound.language, _heard(p))}",{language}AUTOSELECT=YES,'
+        f'DEFAULT={"YES" if first else "NO"},CHANNELS="{sound.channels}",STABLE-RENDITION-ID="{audio.id}",'
+        f'URI="{_up(p, personal)}{quote(p.version)}/{audio.id}.m3u8"'
     )
 
 
@@ -204,31 +266,35 @@ def _score(sets: Sets, video: Rendition) -> str:
 def _variant_tag(p: Presentation, video: Rendition, sets: Sets, personal: bool) -> str:
     assert video.picture is not None
     picture, audios = video.picture, p.audios
-    peak = video.bandwidth_bps + max((a.bandwidth_bps for a in audios), default=0)
-    average = video.average_bandwidth_bps + max((a.average_bandwidth_bps for a in audios), default=0)
+    text = max((ceil(8 * caption.size / p.grid.duration_s) for caption in p.captions), default=0)
+    peak = video.bandwidth_bps + max((a.bandwidth_bps for a in audios), default=0) + text
+    average = video.average_bandwidth_bps + max((a.average_bandwidth_bps for a in audios), default=0) + text
     codecs = ",".join([video.codecs, *sorted({a.codecs for a in audios})])
     return (
         f"#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},{_score(sets, video)}"
         f'CODECS="{codecs}",'
-        f"RESOLUTION={picture.width}x{picture.height},FRAME-RATE={float(picture.rate):.3f}{_video_range(p, picture)}"
+        f"RESOLUTION={picture.width}x{picture.height},FRAME-RATE={float(picture.rate):.3f},"
+        f"VIDEO-RANGE={picture.transfer.upper()}"
         + (',AUDIO="audio"' if audios else "")
         + (',SUBTITLES="captions"' if p.captions else "")
-        + ",CLOSED-CAPTIONS=NONE"
+        + f',CLOSED-CAPTIONS=NONE,STABLE-VARIANT-ID="{video.id}"'
     )
 
 
-def _video_range(p: Presentation, picture: Picture) -> str:
-    """Told of all variants as soon as one is not SDR, which is what no word means (RFC 8216bis, 4.4.6.2)."""
-    is_wide = any(r.picture and r.picture.transfer != "sdr" for r in p.renditions)
-    return f",VIDEO-RANGE={picture.transfer.upper()}" if is_wide else ""
+def _key_frames_tag(p: Presentation, trick: Rendition, personal: bool) -> str:
+    assert trick.picture is not None
+    return (
+        f"#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={trick.bandwidth_bps},AVERAGE-BANDWIDTH={trick.average_bandwidth_bps},"
+        f'CODECS="{trick.codecs}",RESOLUTION={trick.picture.width}x{trick.picture.height},VIDEO-RANGE=SDR,'
+        f'STABLE-VARIANT-ID="{trick.id}",URI="{_up(p, personal)}{quote(p.version)}/{trick.id}.m3u8"'
+    )
 
 
 def _caption_tag(p: Presentation, caption: Caption, *, personal: bool) -> str:
-    up = f"../../../{quote(p.chapter)}/" if personal else ""
     return (
-        f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="captions",NAME="{_name(caption.language)}",'
-        f'LANGUAGE="{caption.language}",AUTOSELECT=YES,DEFAULT=NO,FORCED=NO,'
-        f'URI="{up}{quote(p.version)}/{caption.id}.m3u8"'
+        f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="captions",NAME="{_name(caption.language, _read(p))}",'
+        f'LANGUAGE="{caption.language}",AUTOSELECT=YES,DEFAULT=NO,FORCED=NO,STABLE-RENDITION-ID="{caption.id}",'
+        f'URI="{_up(p, personal)}{quote(p.version)}/{caption.id}.m3u8"'
     )
 
 
@@ -241,18 +307,23 @@ def hls_captions(p: Presentation, caption: Caption) -> str:
 
 
 def hls_media(p: Presentation, rendition_id: str, *, personal: bool = False) -> str:
-    """Return one rendition's playlist; raises KeyError if the presentation has no such rendition, or as WebM only."""
+    """Return one rendition's playlist; raises KeyError if the presentation has no such rendition, or as WebM only.
+
+    All but that of key frames have one target duration (RFC 8216bis, 6.2.4).
+    """
     r = p.rendition(rendition_id)
     if r is None or r.mime == "video/webm":
         raise KeyError(rendition_id)
-    own = p.personal_segments if personal and r.picture else frozenset()
+    own = p.personal_segments if personal and r.insert else frozenset()
     shared = _shared(p, r, 4) if personal else quote(r.file)
-    target = max(round(Fraction(s.duration, r.timescale)) for s in r.segments)
+    timed_alike = (r,) if r.trick else tuple(other for other in p.renditions if not other.trick)
+    target = target_s(Fraction(s.duration, r.timescale) for r in timed_alike for s in r.segments)
     lines = [
         "#EXTM3U",
         "#EXT-X-VERSION:7",
-        f"#EXT-X-TARGETDURATION:{max(1, target)}",
+        f"#EXT-X-TARGETDURATION:{target}",
         "#EXT-X-PLAYLIST-TYPE:VOD",
+        *(["#EXT-X-I-FRAMES-ONLY"] if r.trick else []),
         "#EXT-X-INDEPENDENT-SEGMENTS",
         f'#EXT-X-MAP:URI="{shared}",BYTERANGE="{r.init_size}@0"',
     ]
@@ -295,7 +366,28 @@ def _decimal(seconds: Fraction, *, fixed: bool = False) -> str:
     return text if fixed else text.rstrip("0").rstrip(".")
 
 
-def _name(language: str) -> str:
-    """Return the language's own name for people, or its tag; quotes would end an attribute of HLS."""
-    name = NAMES.get(language.split("-", maxsplit=1)[0], language)
-    return "Original" if name == "und" else name.replace('"', "'")
+def _up(p: Presentation, personal: bool) -> str:
+    """Return the way from the chapter's manifest to its shared folder."""
+    return f"../../../{quote(p.chapter)}/" if personal else ""
+
+
+def _heard(p: Presentation) -> list[str]:
+    return [audio.sound.language for audio in p.audios if audio.sound]
+
+
+def _read(p: Presentation) -> list[str]:
+    return [caption.language for caption in p.captions]
+
+
+def _name(language: str, among: Collection[str]) -> str:
+    """Return the language's own name for people, or its tag; where two have the same name, they have both."""
+    base = language.split("-", maxsplit=1)[0]
+    name = NAMES.get(base, language)
+    if name != language and sum(other.split("-", maxsplit=1)[0] == base for other in among) > 1:
+        name = f"{name} ({language})"
+    return "Original" if name == "und" else _quotable(name)
+
+
+def _quotable(text: str) -> str:
+    """Quotes and line breaks would end an attribute of HLS (RFC 8216, 4.2)."""
+    return " ".join(text.replace('"', "'").split())

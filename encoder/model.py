@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from math import floor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from encoder.errors import BadPresentation
 from encoder.grid import Grid
 from encoder.master import Footage, Master, Sound, Track, Transfer
 from encoder.rung import CODECS, Choices, Codec, Ladder, Layer, Rung
+from encoder.slot import Placement, Slot
+from encoder.storyboard import INDEX, Storyboard
 
 __all__ = [
     "CODECS",
@@ -23,6 +27,7 @@ __all__ = [
     "InsertFormat",
     "Ladder",
     "Layer",
+    "Marker",
     "Master",
     "Picture",
     "Placement",
@@ -32,51 +37,12 @@ __all__ = [
     "Segment",
     "Slot",
     "Sound",
+    "Storyboard",
     "Track",
     "Transfer",
+    "target_s",
 ]
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """A rectangle in the picture; all four are fractions 0..1 of its width or height."""
-
-    x: float
-    y: float
-    w: float
-    h: float
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """The time window of a chapter that is personal; files are names inside the version's folder.
-
-    `mezzanine` holds the chapter's own frames of all touched segments, near-lossless, at the size of the top rung.
-    `narration` is the window's speech as 16 kHz mono WAV, `track` its baked mouth track; none of the three is served.
-    `grain` is the strength of the film's grain that the face gets, in 8-bit levels (standard deviation).
-    """
-
-    id: str
-    start_s: Fraction
-    duration_s: Fraction
-    face: Placement
-    compose: Literal["moving", "still"] = "moving"
-    speaker_consent: str = ""
-    mask: str | None = None
-    grain: float = 0.0
-
-    @property
-    def mezzanine(self) -> str:
-        return f"slot_{self.id}.mezzanine.mp4"
-
-    @property
-    def narration(self) -> str:
-        return f"slot_{self.id}.narration.wav"
-
-    @property
-    def track(self) -> str:
-        return f"slot_{self.id}.track.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +52,11 @@ class Segment:
     offset: int
     size: int
     duration: int
+
+
+def target_s(durations_s: Iterable[Fraction]) -> int:
+    """Return the target duration of segments: the longest, rounded to whole seconds (RFC 8216bis, 4.4.3.1)."""
+    return max(1, floor(max(durations_s) + Fraction(1, 2)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +89,8 @@ class InsertFormat:
 class Rendition:
     """One encoded rung or language as one flat fragmented MP4: init, sidx, then the segments in order.
 
-    Of a WebM, cues stand for sidx and clusters for segments. `bandwidth_bps` is the peak over any segment,
-    `average_bandwidth_bps` the mean over the whole file.
+    Of a WebM, cues stand for sidx and clusters for segments. In a trick-play rendition every segment is one key frame.
+    `bandwidth_bps` is the peak over any run of segments, `average_bandwidth_bps` the mean over the whole file.
     """
 
     file: str
@@ -136,6 +107,7 @@ class Rendition:
     sound: Sound | None = None
     insert: InsertFormat | None = None
     alpha: Layer = ""
+    trick: bool = False
 
     @property
     def id(self) -> str:
@@ -158,14 +130,23 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One language's captions as one WebVTT file; `language` is a BCP 47 tag."""
+    """One language's captions as one WebVTT file of `size` bytes; `language` is a BCP 47 tag."""
 
     file: str
     language: str
+    size: int = 0
 
     @property
     def id(self) -> str:
         return Path(self.file).stem
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A place in the chapter that has a name."""
+
+    at_s: Fraction
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +166,9 @@ class Presentation:
     notes: tuple[str, ...] = ()
     captions: tuple[Caption, ...] = ()
     progressive: str | None = None
+    poster: str | None = None
+    storyboard: Storyboard | None = None
+    markers: tuple[Marker, ...] = ()
 
     @property
     def videos(self) -> tuple[Rendition, ...]:
@@ -218,13 +202,24 @@ class Presentation:
         return self._videos_in("hevc", "own")
 
     def _videos_in(self, codec: Codec, alpha: Layer) -> tuple[Rendition, ...]:
-        return tuple(
-            r for r in self.renditions if r.picture and r.alpha == alpha and r.codecs.startswith(CODECS[codec])
-        )
+        found = (r for r in self.renditions if r.alpha == alpha and r.codecs.startswith(CODECS[codec]))
+        return tuple(r for r in found if r.picture and not r.trick)
+
+    @property
+    def tricks(self) -> tuple[Rendition, ...]:
+        """The renditions of key frames alone, for seeking and fast playing."""
+        return tuple(r for r in self.renditions if r.trick)
 
     @property
     def audios(self) -> tuple[Rendition, ...]:
         return tuple(r for r in self.renditions if r.sound)
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The names of all files that are served."""
+        stills = (*self.storyboard.files, INDEX) if self.storyboard else ()
+        single = (name for name in (self.poster, self.progressive) if name)
+        return frozenset((*(r.file for r in self.renditions), *(c.file for c in self.captions), *stills, *single))
 
     def rendition(self, id: str) -> Rendition | None:
         return next((r for r in self.renditions if r.id == id), None)
@@ -289,10 +284,13 @@ def _presentation_to(p: Presentation) -> Json:
         "title": p.title,
         "grid": {"rate": str(p.grid.rate), "frames_per_segment": p.grid.frames_per_segment, "frames": p.grid.frames},
         "renditions": [_rendition_to(r) for r in p.renditions],
-        "slots": [_slot_to(s) for s in p.slots],
+        "slots": [s.to_json() for s in p.slots],
         "notes": list(p.notes),
-        "captions": [{"file": c.file, "language": c.language} for c in p.captions],
-        **({"progressive": p.progressive} if p.progressive else {}),
+        "captions": [{"file": c.file, "language": c.language, "size": c.size} for c in p.captions],
+        "progressive": p.progressive,
+        "poster": p.poster,
+        "storyboard": p.storyboard.to_json() if p.storyboard else None,
+        "markers": [{"at_s": str(m.at_s), "title": m.title} for m in p.markers],
     }
 
 
@@ -304,36 +302,13 @@ def _presentation_from(d: Json) -> Presentation:
         title=d["title"],
         grid=Grid(Fraction(grid["rate"]), int(grid["frames_per_segment"]), int(grid["frames"])),
         renditions=tuple(_rendition_from(r) for r in d["renditions"]),
-        slots=tuple(_slot_from(s) for s in d["slots"]),
+        slots=tuple(Slot.from_json(s) for s in d["slots"]),
         notes=tuple(d.get("notes", ())),
-        captions=tuple(Caption(c["file"], c["language"]) for c in d.get("captions", ())),
+        captions=tuple(Caption(**c) for c in d.get("captions", ())),
         progressive=d.get("progressive"),
-    )
-
-
-def _slot_to(s: Slot) -> Json:
-    return {
-        "id": s.id,
-        "start_s": str(s.start_s),
-        "duration_s": str(s.duration_s),
-        "face": {"x": s.face.x, "y": s.face.y, "w": s.face.w, "h": s.face.h},
-        "compose": s.compose,
-        "speaker_consent": s.speaker_consent,
-        "mask": s.mask,
-        "grain": s.grain,
-    }
-
-
-def _slot_from(d: Json) -> Slot:
-    return Slot(
-        id=d["id"],
-        start_s=Fraction(d["start_s"]),
-        duration_s=Fraction(d["duration_s"]),
-        face=Placement(**d["face"]),
-        compose=d["compose"],
-        speaker_consent=d["speaker_consent"],
-        mask=d["mask"],
-        grain=d.get("grain", 0.0),
+        poster=d.get("poster"),
+        storyboard=Storyboard.from_json(d["storyboard"]) if d.get("storyboard") else None,
+        markers=tuple(Marker(Fraction(m["at_s"]), m["title"]) for m in d.get("markers", ())),
     )
 
 
@@ -370,6 +345,8 @@ def _rendition_to(r: Rendition) -> Json:
         }
     if r.alpha:
         d["alpha"] = r.alpha
+    if r.trick:
+        d["trick"] = True
     return d
 
 
@@ -398,4 +375,5 @@ def _rendition_from(d: Json) -> Rendition:
         if insert
         else None,
         alpha=d.get("alpha", ""),
+        trick=d.get("trick", False),
     )

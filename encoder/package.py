@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
 from encoder import webm
@@ -17,6 +19,7 @@ from encoder.boxes import (
     annexb_units,
     codecs_of,
     decode_time,
+    find,
     hevc_profile,
     hevc_sets,
     length_prefixed_units,
@@ -29,16 +32,10 @@ from encoder.boxes import (
     with_sequence_header,
 )
 from encoder.chunk import Chunk
-from encoder.commands import (
-    INSERT_PRESET,
-    decode_command,
-    insert_x264,
-    package_command,
-    parameter_sets_command,
-)
-from encoder.errors import VerificationFailed
+from encoder.commands import INSERT_PRESET, decode_command, insert_x264, package_command, parameter_sets_command
+from encoder.errors import BadBoxes, VerificationFailed
 from encoder.guard import ANY, Care
-from encoder.model import CODECS, Grid, InsertFormat, Picture, Rendition, Rung, Sound
+from encoder.model import CODECS, Grid, InsertFormat, Picture, Rendition, Rung, Sound, target_s
 from encoder.tools import Tools, run_guarded
 
 # An insert may need more than a quiet chapter does, and the declared peak must hold for both.
@@ -51,9 +48,13 @@ def package_video(encoded: Path, folder: Path, rung: Rung, grid: Grid, *, tools:
     Raises ToolFailed, ToolCancelled, BadBoxes.
     """
     target = folder / rung.file
-    run_guarded(package_command(encoded, "video", target, grid, tools), care)
+    run_guarded(package_command(encoded, "video", target, grid.thinned(rung.every), tools), care)
     layout = read_layout(target)
     picture = _picture(rung, grid)
+    if rung.every > 1:
+        _end_with_chapter(target, layout, grid)
+        layout, thin = read_layout(target), replace(picture, rate=grid.rate / rung.every)
+        return replace(_rendition(target, "video/mp4", layout, _peak_bps(layout)), picture=thin, trick=True)
     if rung.codec == "av1":
         _correct_av1c(target, layout)
     if rung.codec != "h264" or rung.alpha:
@@ -114,10 +115,17 @@ def package_audio(
 
 
 def _insert_format(rung: Rung, grid: Grid, peak_bps: int, tools: Tools, care: Care) -> InsertFormat:
-    x264 = insert_x264(grid.frames_per_segment, rung.level, peak_bps)
+    x264 = insert_x264(grid.frames_per_segment, rung.level, peak_bps, _shortest_s(grid))
     stream = run_guarded(parameter_sets_command(rung, grid, INSERT_PRESET, x264, tools), care)
     units = {unit[0] & 0x1F: unit for unit in annexb_units(stream)}
     return InsertFormat(x264, INSERT_PRESET, sps=units[7], pps=units[8], composition_offset=0)
+
+
+def _shortest_s(grid: Grid) -> Fraction:
+    """Return how long the shortest segment is whose rate counts for itself."""
+    lengths_s = [len(grid.frames_of(n)) / grid.rate for n in (0, grid.segments - 1)]
+    half_s = Fraction(target_s(lengths_s), 2)
+    return min((length_s for length_s in lengths_s if length_s >= half_s), default=half_s)
 
 
 def _correct_av1c(file: Path, layout: Layout) -> None:
@@ -137,6 +145,33 @@ def _rewrite_init(file: Path, layout: Layout, insert: InsertFormat) -> None:
         out.write(with_parameter_sets(old.read(layout.init_size), insert.sps, insert.pps))
         shutil.copyfileobj(old, out, 1 << 20)
     os.replace(new, file)
+
+
+def _end_with_chapter(file: Path, layout: Layout, grid: Grid) -> None:
+    """Let the last picture last until the chapter ends, in place: in its fragment, in sidx and in mehd."""
+    last = layout.segments[-1]
+    whole = int(grid.duration_s * layout.timescale)
+    duration = whole - sum(s.duration for s in layout.segments[:-1])
+    with file.open("r+b") as opened:
+        init = opened.read(layout.init_size)
+        opened.seek(last.offset)
+        fragment = opened.read(last.size)
+        for place, ticks in (
+            (find(init, b"moov", b"mvex", b"mehd").end - 4, whole),
+            (layout.index_offset + layout.index_size - 8, duration),
+            (last.offset + _duration_at(fragment), duration),
+        ):
+            opened.seek(place)
+            opened.write(struct.pack(">I", ticks & 0xFFFFFFFF))
+
+
+def _duration_at(fragment: bytes) -> int:
+    """Return where the duration of a fragment's samples stands in its tfhd; raises BadBoxes if it is not told there."""
+    tfhd = find(fragment, b"moof", b"traf", b"tfhd")
+    present = struct.unpack_from(">I", fragment, tfhd.body)[0]
+    if not present & 0x8 or len({sample.duration for sample in read_samples(fragment)}) != 1:
+        raise BadBoxes("tfhd does not tell the duration of all samples")
+    return tfhd.body + 8 + (8 if present & 0x1 else 0) + (4 if present & 0x2 else 0)
 
 
 def _rendition(file: Path, mime: str, layout: Layout, peak_bps: int) -> Rendition:
@@ -163,9 +198,21 @@ def _described(file: Path, mime: str, codecs: str, layout: Layout, peak_bps: int
 
 
 def _peak_bps(layout: Layout) -> int:
-    """Return the largest rate of any segment, in bits per second, rounded up (a short last one counts as a whole)."""
-    whole = max(s.duration for s in layout.segments)
-    return max(-(-8 * s.size * layout.timescale // max(s.duration, whole)) for s in layout.segments)
+    """Return the largest rate of any run of segments that lasts 0.5 to 1.5 target durations (RFC 8216bis, 4.4.6.2).
+
+    In bits per second, rounded up; a file that is shorter counts as if it lasted half of one. It holds for DASH, too
+    (ISO/IEC 23009-1, 5.3.5.2), with a buffer of the longest segment.
+    """
+    times, sizes = [Fraction(s.duration, layout.timescale) for s in layout.segments], [s.size for s in layout.segments]
+    half_s = Fraction(target_s(times), 2)
+    rates = [8 * sum(sizes) / max(half_s, sum(times))]
+    for first in range(len(times)):
+        for end in range(first + 1, len(times) + 1):
+            if (length_s := sum(times[first:end])) > 3 * half_s:
+                break
+            if length_s >= half_s:
+                rates.append(8 * sum(sizes[first:end]) / length_s)
+    return ceil(max(rates))
 
 
 def verify(rendition: Rendition, folder: Path, grid: Grid, tools: Tools, care: Care = ANY) -> None:
@@ -177,6 +224,7 @@ def verify(rendition: Rendition, folder: Path, grid: Grid, tools: Tools, care: C
     """
     file = folder / rendition.file
     if rendition.picture:
+        grid = grid.thinned(int(grid.rate / rendition.picture.rate))
         _verify_grid(rendition, file, grid)
         verify_pictures(file, grid, tools, care)
     else:
@@ -200,13 +248,14 @@ def _verify_codecs(rendition: Rendition, file: Path) -> None:
         first = read_samples(opened.read(rendition.segments[0].size))[0]
     if codecs_of(init) != rendition.codecs:
         raise VerificationFailed(rendition.file, f"it is {codecs_of(init)}, not {rendition.codecs}.")
-    if rendition.insert is None:
+    if rendition.insert is None and not rendition.trick:
         _verify_other(rendition, init, first.data)
         return
     sets = parameter_sets(init)
     if f"avc1.{sets.sps[0][1:4].hex()}" != rendition.codecs:
         raise VerificationFailed(rendition.file, "its parameter sets say another profile or level.")
-    if (rendition.insert.sps, rendition.insert.pps) != (sets.sps[-1], sets.pps[-1]) or len(sets.sps) != 2:
+    insert = rendition.insert
+    if insert and ((insert.sps, insert.pps) != (sets.sps[-1], sets.pps[-1]) or len(sets.sps) != 2):
         raise VerificationFailed(rendition.file, "the parameter sets of inserts are not in its init.")
 
 

@@ -34,7 +34,8 @@ class Rung:
     """One picture size of the ladder in one codec; rates in bits per second. `level` is H.264's.
 
     Without `crf` the rate is always about `maxrate_bps`. A `transfer` that is not "sdr" is the master's own. A stacked
-    picture is higher than `height`, which is what is seen of it.
+    picture is higher than `height`, which is what is seen of it. A trick-play rung has one frame in `every`, all key
+    frames.
     """
 
     name: str
@@ -46,10 +47,12 @@ class Rung:
     codec: Codec = "h264"
     transfer: Transfer = "sdr"
     alpha: Layer = ""
+    every: int = 1
 
     @property
     def rendition(self) -> str:
-        return f"video_{self.name}_{self.codec}" + ("_stacked" if self.alpha == "stacked" else "")
+        kind = "video" if self.every == 1 else "trick"
+        return f"{kind}_{self.name}_{self.codec}" + ("_stacked" if self.alpha == "stacked" else "")
 
     @property
     def file(self) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from encoder import alpha, damage, encoding, package, publish, quality, stock
+from encoder import alpha, damage, encoding, package, publish, quality, stills, stock
 from encoder.capabilities import layered_codecs
 from encoder.captions import captions_of, to_webvtt
 from encoder.chapter import chapter_id, check_alone
@@ -23,12 +23,13 @@ from encoder.errors import (
     VerificationFailed,
 )
 from encoder.guard import ANY, Care
-from encoder.ladder import PLAIN, ladder_for
-from encoder.model import Caption, Choices, Ladder, Master, Presentation, Rendition, Rung, Slot, Track
+from encoder.ladder import PLAIN, ladder_for, with_trick_play
+from encoder.model import Caption, Choices, Ladder, Master, Presentation, Rendition, Rung, Slot, Storyboard, Track
 from encoder.probe import probe
 from encoder.sidecar import Sidecar, read_sidecar, sidecar_path
 from encoder.soundtracks import levelled, tracks_of
 from encoder.stock import Kept, Receipt, Sources, Stock
+from encoder.storyboard import INDEX
 from encoder.tools import Tools
 
 WORK, KEPT = "work", "kept"
@@ -120,6 +121,8 @@ def plan(
     if master.footage.alpha:
         hevc = "hevc" in layered_codecs(tools.ffmpeg)
         ladder = alpha.rungs_of(ladder, hevc=hevc, below=bool(slots))
+    else:
+        ladder = with_trick_play(ladder)
     keys = _keys(master, ladder, slots, captions, sources=sources, choices=choices)
     return Plan(
         *(chapter, version, sidecar.title, master, ladder, slots, chunks_of(ladder.grid, chunk_s), captions),
@@ -148,8 +151,10 @@ def _keys(
     sources: Sources,
     choices: Choices,
 ) -> dict[str, str]:
+    pictures = stock.picture_keys(master, ladder, sources)
     return {
-        **stock.picture_keys(master, ladder, sources),
+        **pictures,
+        **stills.still_keys(ladder, pictures),
         **stock.progressive_key(master, ladder, sources, loudness=choices.loudness),
         **stock.sound_keys(ladder.tracks, ladder, sources, loudness=choices.loudness),
         **stock.slot_keys(master, ladder, slots, sources),
@@ -239,19 +244,38 @@ def assemble(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> Present
     for caption, file in plan.captions:
         if caption.file not in kept.names:
             (folder / caption.file).write_text(to_webvtt(file), "utf-8")
+    poster, storyboard = _stills(plan, videos, media, tools, care)
     errors = max(damage.counted([kept.folder]), damage.counted(work / chunk.folder for chunk in plan.chunks))
     presentation = Presentation(
         *(plan.chapter, plan.version, plan.title, plan.ladder.grid),
         renditions=(*videos, *audios),
         slots=slots,
         notes=(*plan.master.notes, *damage.notes(errors)),
-        captions=tuple(caption for caption, _ in plan.captions),
+        captions=tuple(replace(caption, size=(folder / caption.file).stat().st_size) for caption, _ in plan.captions),
         progressive=plan.progressive,
+        poster=poster,
+        storyboard=storyboard,
     )
     (folder / "presentation.json").write_text(presentation.to_json(), "utf-8")
-    qualities = {rung.name: rung.crf for rung in plan.ladder.rungs if rung.codec == "h264" and rung.crf is not None}
+    measured = (rung for rung in plan.ladder.rungs if rung.codec == "h264" and rung.every == 1)
+    qualities = {rung.name: rung.crf for rung in measured if rung.crf is not None}
     Receipt(dict(plan.keys), plan.qualities_key, qualities, errors).write(folder)
     return presentation
+
+
+def _stills(
+    plan: Plan, videos: Sequence[Rendition], media: Path, tools: Tools, care: Care
+) -> tuple[str | None, Storyboard | None]:
+    """Make poster and storyboard from the packaged pictures; a film without trick play has none."""
+    folder, kept, rung = plan.folder(media), plan.kept(media).names, stills.trick_rung(plan.ladder)
+    if rung is None:
+        return None, None
+    trick, board = next(r for r in videos if r.trick), stills.board_for(plan.ladder, rung)
+    if not {*board.files, INDEX} <= kept:
+        stills.make_storyboard(trick, board, plan.ladder.grid.duration_s, folder, tools=tools, care=care)
+    if stills.POSTER not in kept:
+        stills.make_poster(videos[0], trick, folder, tools, care)
+    return stills.POSTER, replace(board, sizes=tuple((folder / name).stat().st_size for name in board.files))
 
 
 def _heard(plan: Plan, track: Track, media: Path, tools: Tools, care: Care) -> Rendition:
@@ -261,10 +285,10 @@ def _heard(plan: Plan, track: Track, media: Path, tools: Tools, care: Care) -> R
 
 def _seen(plan: Plan, rung: Rung, media: Path, tools: Tools, care: Care) -> Rendition:
     work, name, grid = plan.work(media), rung.file, plan.ladder.grid
-    files = [(chunk, work / chunk.folder / name) for chunk in plan.chunks]
+    files = [(chunk.thinned(rung.every), work / chunk.folder / name) for chunk in plan.chunks]
     if rung.codec == "vp9":
         return package.package_webm(files, work, plan.folder(media), rung, grid, tools=tools, care=care)
-    join(files, work / name, grid)
+    join(files, work / name, grid.thinned(rung.every))
     return package.package_video(work / name, plan.folder(media), rung, grid, tools=tools, care=care)
 
 
@@ -287,6 +311,7 @@ def verify(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> None:
             raise VerificationFailed(rendition.file, "it is not as long as it was when it was made.")
     if presentation.progressive == alpha.PROGRESSIVE and alpha.PROGRESSIVE not in kept:
         package.verify_pictures(folder / alpha.PROGRESSIVE, presentation.grid, tools, care)
+    stills.verify_stills(presentation, folder)
     for slot in presentation.slots:
         for name in (slot.mezzanine, slot.narration):
             if not (folder / name).is_file():

@@ -93,8 +93,7 @@ class Edition:
 def load_edition(folder: Path) -> Edition:
     """Read a version's folder; raises BadPresentation."""
     presentation = Presentation.load(folder)
-    names = {r.file for r in presentation.renditions} | {c.file for c in presentation.captions}
-    names |= {presentation.progressive} if presentation.progressive else set()
+    names = presentation.files
     with os.scandir(folder) as entries:
         regular = [e for e in entries if e.name in names and e.is_file(follow_symlinks=False)]
     files = {entry.name: _published(folder / entry.name, entry.stat(follow_symlinks=False)) for entry in regular}

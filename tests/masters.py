@@ -65,7 +65,8 @@ def truncated(master: Path, target: Path, share: float = 0.6) -> Path:
 
 def structure(p: Presentation) -> Presentation:
     """Everything of a chapter but its sizes in bytes: with several threads x264 does not always repeat itself."""
-    return replace(p, renditions=tuple(map(_without_sizes, p.renditions)))
+    board = p.storyboard and replace(p.storyboard, sizes=())
+    return replace(p, renditions=tuple(map(_without_sizes, p.renditions)), storyboard=board)
 
 
 def _without_sizes(r: Rendition) -> Rendition:

@@ -72,11 +72,12 @@ def test_the_shared_mpd_word_for_word():
     assert dash(chapter()) == (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-on-demand:2011" type="static"'
-        ' mediaPresentationDuration="PT9S" minBufferTime="PT2.005333S">\n'
+        ' mediaPresentationDuration="PT9S" maxSegmentDuration="PT2.005333S" minBufferTime="PT2.005333S">\n'
         " <ProgramInformation><Title>Part &lt;2&gt;</Title></ProgramInformation>\n"
         ' <Period id="0" start="PT0S" duration="PT9S">\n'
         '  <AdaptationSet id="0" contentType="video" mimeType="video/mp4" segmentAlignment="true"'
-        ' subsegmentAlignment="true" subsegmentStartsWithSAP="1" maxWidth="640" maxHeight="360" maxFrameRate="25">\n'
+        ' subsegmentAlignment="true" subsegmentStartsWithSAP="1" par="16:9" maxWidth="640" maxHeight="360"'
+        ' maxFrameRate="25">\n'
         '   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="main"/>\n'
         '   <Representation id="video_360p_h264" codecs="avc1.64001e" width="640" height="360" frameRate="25"'
         ' sar="1:1" bandwidth="900000">\n'
@@ -127,10 +128,12 @@ def test_the_multivariant_playlist_word_for_word():
         "#EXTM3U",
         "#EXT-X-VERSION:7",
         "#EXT-X-INDEPENDENT-SEGMENTS",
+        '#EXT-X-SESSION-DATA:DATA-ID="com.apple.hls.title",VALUE="Part <2>"',
         '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="English",LANGUAGE="en",AUTOSELECT=YES,DEFAULT=YES,CHANNELS="2"'
-        ',URI="0123456789ab/audio_en.m3u8"',
+        ',STABLE-RENDITION-ID="audio_en",URI="0123456789ab/audio_en.m3u8"',
         '#EXT-X-STREAM-INF:BANDWIDTH=1028000,AVERAGE-BANDWIDTH=120000,CODECS="avc1.64001e,mp4a.40.2",'
-        'RESOLUTION=640x360,FRAME-RATE=25.000,AUDIO="audio",CLOSED-CAPTIONS=NONE',
+        'RESOLUTION=640x360,FRAME-RATE=25.000,VIDEO-RANGE=SDR,AUDIO="audio",CLOSED-CAPTIONS=NONE,'
+        'STABLE-VARIANT-ID="video_360p_h264"',
         "0123456789ab/video_360p_h264.m3u8",
     ]
 
@@ -206,7 +209,10 @@ def test_captions_are_in_both_formats_for_everybody_and_for_a_session():
         ids = [s.get("id") for s in root.iter(f"{MPD}AdaptationSet")]
         assert len(set(ids)) == len(ids)
         text = hls_multivariant(p, personal=personal)
-        assert f'LANGUAGE="ar",AUTOSELECT=YES,DEFAULT=NO,FORCED=NO,URI="{url}captions_ar.m3u8"' in text
+        assert (
+            f'LANGUAGE="ar",AUTOSELECT=YES,DEFAULT=NO,FORCED=NO,STABLE-RENDITION-ID="captions_ar",URI="{url}captions_ar.m3u8"'
+            in text
+        )
         assert 'SUBTITLES="captions"' in text
     assert hls_captions(p, p.captions[0]).splitlines()[-3:] == [
         "#EXTINF:9.000000,",

@@ -31,7 +31,9 @@ from tests.masters import make_master, structure, with_slot
 def test_a_chapter_is_what_the_sidecar_says(published: Published):
     p = published.presentation
     assert (p.chapter, p.title, p.version) == ("part2", "Part two", published.plan.version)
-    assert [r.file for r in p.renditions] == ["video_180p_h264.mp4", "video_180p_av1.mp4", "audio_en.mp4"]
+    assert [r.file for r in p.renditions] == [
+        *("video_180p_h264.mp4", "video_180p_av1.mp4", "trick_180p_h264.mp4", "audio_en.mp4"),
+    ]
     assert [slot.id for slot in p.slots] == ["you"]
     assert publish.current_version(published.folder.parent) == p.version
     assert stages.is_published(published.plan, published.media)
@@ -41,9 +43,13 @@ def test_a_version_holds_what_is_served_and_what_inserts_are_made_from_and_nothi
     assert sorted(file.name for file in published.folder.iterdir()) == [
         "audio_en.mp4",
         "made_from.json",
+        "poster.jpg",
         "presentation.json",
         "slot_you.mezzanine.mp4",
         "slot_you.narration.wav",
+        "storyboard.vtt",
+        "storyboard_1.jpg",
+        "trick_180p_h264.mp4",
         "video_180p_av1.mp4",
         "video_180p_h264.mp4",
     ]

@@ -16,7 +16,8 @@ from encoder.tools import Tools
 from tests.masters import make_master, structure, with_slot
 
 SOUND = {"audio_en.mp4"}
-PICTURES = {"video_180p_h264.mp4", "video_180p_av1.mp4"}
+PICTURES = {"video_180p_h264.mp4", "video_180p_av1.mp4", "trick_180p_h264.mp4"}
+STILLS = {"poster.jpg", "storyboard.vtt", "storyboard_1.jpg"}
 
 
 @dataclass
@@ -95,7 +96,7 @@ def test_a_moved_slot_makes_only_its_mezzanine_and_narration_anew(studio: Studio
     with_slot(studio.raw / "part2.mov", start=3.0, duration=1)
     new = studio.publish()
     assert studio.ran == ["slot_you.mezzanine.mp4", "slot_you.narration.wav"]
-    assert shared(old, new) == {*PICTURES, *SOUND, "audio_fr.mp4", "captions_en.vtt"}
+    assert shared(old, new) == {*PICTURES, *STILLS, *SOUND, "audio_fr.mp4", "captions_en.vtt"}
 
 
 def test_a_slot_moved_within_its_segments_keeps_its_mezzanine(studio: Studio):
@@ -138,7 +139,7 @@ def test_renamed_content_reuses_the_work(studio: Studio):
 def test_leaving_out_a_codec_encodes_nothing_and_no_setting_is_taken_for_another(studio: Studio):
     h264 = studio.publish(choices=Choices(av1=False))
     assert studio.ran == []
-    assert [r.file for r in Presentation.load(h264).renditions if r.picture] == ["video_180p_h264.mp4"]
+    assert [r.file for r in Presentation.load(h264).renditions if r.picture and not r.trick] == ["video_180p_h264.mp4"]
     studio.publish(choices=Choices(ladder="film", av1=False))
     assert studio.ran == ["video_180p_h264.mp4"]
     studio.publish(choices=Choices(loudness=True))
