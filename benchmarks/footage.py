@@ -19,8 +19,8 @@ from encoder.tools import find_tools, open_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, HEIGHT, RATE = 1920, 1080, 24
-# Chosen so that the reference script's top rung comes to the VMAF that it has on real film of this kind (about 94).
-GRAIN = 5.0
+# In 8-bit levels (standard deviation): with it 8 Mb/s are just too few, as on real film of this kind.
+GRAIN = 1.5
 Picture = Any
 
 
@@ -53,7 +53,7 @@ def nature(frames: int) -> Iterator[Picture]:
     random = np.random.default_rng(2)
     room = 200
     land = _fractal(random, (WIDTH + room, HEIGHT + room), 1.25, ((70, 95, 90), (130, 160, 165)))
-    leaves = _fractal(random, (WIDTH + room, HEIGHT + room), 0.85, ((30, 80, 50), (110, 190, 140)))
+    leaves = _fractal(random, (WIDTH + room, HEIGHT + room), 1.3, ((30, 80, 50), (110, 190, 140)))
     where = cv2.GaussianBlur(random.standard_normal((HEIGHT + room, WIDTH + room)).astype(np.float32), (0, 0), 40)
     where = np.clip(where / where.std() * 1.5, 0, 1)
     grains = [

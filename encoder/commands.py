@@ -21,8 +21,8 @@ TRANSFERS = {"pq": "smpte2084", "hlg": "arib-std-b67"}
 OF_WIDE_LIGHT = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
 TAGGED = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 # One encoder's settings for all of a chapter: closed groups of pictures of exactly one segment.
-CHAPTER_X264 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:ref=3:stitchable=1:sps-id=0"
-CHAPTER_PRESET = "faster"
+CHAPTER_X264 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:stitchable=1:sps-id=0"
+CHAPTER_PRESET = "veryfast"
 # Key frames by force: at keyint=1 x264 would declare a profile that not every player knows.
 TRICK_X264 = "keyint=2:min-keyint=1:scenecut=0:bframes=0:ref=1:stitchable=1:sps-id=0"
 AV1_PRESET, AV1_PARAMS = 8, "irefresh-type=2:scd=0"
@@ -251,10 +251,14 @@ def _encoded(stream: Any, rung: Rung, grid: Grid, target: Path) -> Any:
 
 
 def _rate(rung: Rung) -> dict[str, int]:
-    """SVT-AV1 takes a ceiling beside a CRF alone; with a rate it keeps to that by itself."""
-    ceiling = {"maxrate": rung.maxrate_bps, "bufsize": 2 * rung.maxrate_bps}
+    """SVT-AV1 takes a ceiling beside a CRF alone; with a rate it keeps to that by itself.
+
+    Under a CRF the buffer is small: a full one at the beginning must not lift a short film above its ceiling.
+    """
+    ceiling = {"maxrate": rung.maxrate_bps, "bufsize": rung.maxrate_bps}
     if rung.crf is not None:
         return {"crf": rung.crf, **ceiling}
+    ceiling["bufsize"] *= 2
     return {"b:v": rung.maxrate_bps, **({} if rung.codec == "av1" else ceiling)}
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from encoder.model import Choices, Codec, Grid, Ladder, Master, Rung, Transfer
 
-# Name, height, CRF and peak rate. Lower rungs are seen enlarged, so they get a lower CRF.
+# Name, height, CRF, and the rate of the fixed ladder. Lower rungs are seen enlarged, so they get a lower CRF.
 STEPS = (
     ("1080p", 1080, 22, 8_000_000),
     ("720p", 720, 21, 5_000_000),
@@ -17,6 +17,8 @@ STEPS = (
 # the peak rate in tenths.
 EQUALS: dict[Codec, tuple[int, int, int]] = {"av1": (32, 2, 6), "hevc": (26, 1, 7), "vp9": (27, 3, 10)}
 FINEST = 18
+# However hard a film is, its rungs stay so much below the fixed rates (tenths).
+CEILING = 9
 PLAIN = Choices()
 # Pictures that are seen for a moment, and a little less than a second, so that 30000/1001 divides as 30 does.
 TRICK_CRF, TRICK_S = 26, Fraction(9, 10)
@@ -40,7 +42,7 @@ def ladder_for(master: Master, choices: Choices = PLAIN) -> Ladder:
         fitting = [(f"{_even(master.height)}p", master.height, 20, 2_500_000)]
     rungs = tuple(_rung(master, *step) for step in fitting)
     if choices.ladder == "film":
-        rungs = tuple(replace(rung, crf=None) for rung in rungs)
+        rungs = tuple(replace(rung, crf=None, maxrate_bps=rung.maxrate_bps * 10 // CEILING) for rung in rungs)
     others: tuple[tuple[Codec, bool], ...] = (("av1", choices.av1), ("hevc", choices.hevc))
     wanted = [
         in_codec(rung, codec, master.footage.transfer) for codec, is_wanted in others if is_wanted for rung in rungs
@@ -48,9 +50,9 @@ def ladder_for(master: Master, choices: Choices = PLAIN) -> Ladder:
     return Ladder(Grid.near(master.rate, master.frames), (*rungs, *wanted), master.tracks)
 
 
-def _rung(master: Master, name: str, height: int, crf: int, maxrate_bps: int) -> Rung:
+def _rung(master: Master, name: str, height: int, crf: int, fixed_bps: int) -> Rung:
     width, height = _even(master.width * height / master.height), _even(height)
-    return Rung(name, width, height, crf, maxrate_bps, level_for(width, height, master.rate))
+    return Rung(name, width, height, crf, fixed_bps * CEILING // 10, level_for(width, height, master.rate))
 
 
 def in_codec(rung: Rung, codec: Codec, transfer: Transfer) -> Rung:

@@ -21,7 +21,8 @@ from encoder.tools import Tools, run_tool
 
 # Too short a film is not worth the samples: it gets the usual qualities.
 SHORTEST_S = 10
-SAMPLES, SAMPLE_FRAMES = 2, 24
+# One sample for so many seconds of film, within limits.
+SAMPLE_EVERY_S, FEWEST, MOST, SAMPLE_FRAMES = 30, 2, 8, 16
 CRFS = (20, 27)
 FINEST, COARSEST = 17, 30
 TARGET = 94.0
@@ -74,7 +75,8 @@ def _measured(master: Master, ladder: Ladder, tools: Tools, cancelled: Callable[
 
 def samples_of(grid: Grid) -> tuple[range, ...]:
     """Return short runs of frames, evenly spread, none at the very beginning or end."""
-    places = (Fraction(2 * i + 1, 2 * SAMPLES) for i in range(SAMPLES))
+    count = max(FEWEST, min(MOST, round(grid.duration_s / SAMPLE_EVERY_S)))
+    places = (Fraction(2 * i + 1, 2 * count) for i in range(count))
     starts = [int(grid.frames * place) for place in places]
     return tuple(range(start, min(start + SAMPLE_FRAMES, grid.frames)) for start in starts)
 

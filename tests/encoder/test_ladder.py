@@ -16,6 +16,11 @@ def ladder(width: int, height: int, rate: Fraction = Fraction(25), frames: int =
     return ladder_for(Master(Path("a.mov"), width, height, rate, frames, (), 1), Choices(av1=False))
 
 
+def film(width: int, height: int) -> Ladder:
+    master = Master(Path("a.mov"), width, height, Fraction(25), 250, (), 1)
+    return ladder_for(master, Choices("film", av1=False))
+
+
 def test_a_full_hd_master_gives_the_three_rungs():
     rungs = ladder(1920, 1080).rungs
     assert [(r.name, r.width, r.height, r.level) for r in rungs] == [
@@ -70,6 +75,13 @@ def test_no_rung_is_larger_than_the_master_and_all_can_be_encoded(width: int, he
     heights = [rung.height for rung in made.rungs]
     assert heights == sorted(heights, reverse=True)
     assert len({rung.rendition for rung in made.rungs}) == len(heights)
+
+
+def test_a_hard_film_stays_below_the_fixed_rates():
+    for measured, fixed in zip(ladder(1920, 1080).rungs, film(1920, 1080).rungs, strict=True):
+        assert fixed.crf is None
+        assert measured.maxrate_bps == fixed.maxrate_bps * 9 // 10
+    assert [rung.maxrate_bps for rung in film(1920, 1080).rungs] == [8_000_000, 5_000_000, 2_500_000]
 
 
 def test_every_rung_is_there_in_av1_too_unless_it_is_not_wanted():

@@ -10,7 +10,7 @@ import pytest
 from encoder.ladder import ladder_for
 from encoder.model import Choices, Grid
 from encoder.probe import probe
-from encoder.quality import COARSEST, FINEST, SHORTEST_S, Trial, chosen, decide, samples_of
+from encoder.quality import COARSEST, FINEST, MOST, SHORTEST_S, Trial, chosen, decide, samples_of
 from encoder.tools import Tools
 from tests.masters import make_master
 
@@ -48,7 +48,9 @@ def test_a_rung_that_never_saves_anything_is_left_out():
 
 
 def test_samples_are_spread_over_the_film():
-    assert samples_of(Grid(Fraction(25), 50, 1000)) == (range(250, 274), range(750, 774))
+    assert samples_of(Grid(Fraction(25), 50, 1000)) == (range(250, 266), range(750, 766))
+    assert len(samples_of(Grid(Fraction(25), 50, 25 * 120))) == 4
+    assert len(samples_of(Grid(Fraction(25), 50, 25 * 3600))) == MOST
 
 
 def test_a_film_is_measured_and_each_rung_gets_its_own_crf(tools: Tools, tmp_path: Path):
