@@ -73,7 +73,7 @@ def ours(master: Path, media: Path, codec: str) -> dict[str, Path]:
     """Plan and encode as a job does, the rungs of one codec; their files by name."""
     tools = find_tools()
     plan = stages.plan(master, tools, choices=Choices(av1=codec == "av1"))
-    rungs = tuple(rung for rung in plan.ladder.rungs if rung.codec == codec)
+    rungs = tuple(rung for rung in plan.ladder.rungs if rung.codec == codec and rung.every == 1)
     plan = replace(plan, ladder=replace(plan.ladder, rungs=rungs))
     for chunk in plan.chunks:
         stages.encode_chunk(plan, chunk, media, tools)

@@ -146,6 +146,17 @@ def decode_time(fragment: bytes) -> int:
     return int(struct.unpack_from(">Q" if fragment[tfdt.body] else ">I", fragment, tfdt.body + 4)[0])
 
 
+def edit_start(init: bytes) -> int:
+    """Return the media time at which the presentation begins (ISO/IEC 14496-12, 8.6.6); 0 without an edit list."""
+    trak = find(init, b"moov", b"trak")
+    edts = next((box for box in boxes(init, trak.body, trak.end) if box.type == b"edts"), None)
+    if edts is None:
+        return 0
+    elst = find(init, b"elst", start=edts.body, end=edts.end)
+    wide = init[elst.body] == 1
+    return int(struct.unpack_from(">q" if wide else ">i", init, elst.body + (16 if wide else 12))[0])
+
+
 def read_samples(fragment: bytes) -> tuple[Sample, ...]:
     """Split moof + mdat of one track into its samples; raises BadBoxes."""
     traf = find(fragment, b"moof", b"traf")

@@ -19,6 +19,7 @@ from encoder.boxes import (
     annexb_units,
     codecs_of,
     decode_time,
+    edit_start,
     find,
     hevc_profile,
     hevc_sets,
@@ -40,6 +41,8 @@ from encoder.tools import Tools, run_guarded
 
 # An insert may need more than a quiet chapter does, and the declared peak must hold for both.
 PEAK_FLOOR = Fraction(3, 10)
+# Samples in an access unit, and those that ffmpeg's encoder puts before the first one (ISO/IEC 14496-3).
+AAC_FRAME = 1024
 
 
 def package_video(encoded: Path, folder: Path, rung: Rung, grid: Grid, *, tools: Tools, care: Care = ANY) -> Rendition:
@@ -216,18 +219,20 @@ def _peak_bps(layout: Layout) -> int:
 
 
 def verify(rendition: Rendition, folder: Path, grid: Grid, tools: Tools, care: Care = ANY) -> None:
-    """Decode a packaged file to its end and compare it with the grid.
+    """Decode a packaged file to its end and compare it with the grid and with what is said of it.
 
-    Raises VerificationFailed, ToolFailed, ToolCancelled.
+    Raises VerificationFailed, BadBoxes, ToolFailed, ToolCancelled.
 
     Decoding matters: ffmpeg can end with status 0 and leave a file that is cut.
     """
     file = folder / rendition.file
+    _verify_ranges(rendition, file)
     if rendition.picture:
         grid = grid.thinned(int(grid.rate / rendition.picture.rate))
         _verify_grid(rendition, file, grid)
         verify_pictures(file, grid, tools, care)
     else:
+        _verify_sound(rendition, file, grid)
         run_guarded(decode_command(file, tools), care, on_line=lambda _: None)
 
 
@@ -238,6 +243,31 @@ def verify_pictures(file: Path, grid: Grid, tools: Tools, care: Care = ANY) -> N
     frames = next((line[6:] for line in reversed(progress) if line.startswith("frame=")), "0")
     if int(frames) != grid.frames:
         raise VerificationFailed(file.name, f"{frames} frames can be decoded, {grid.frames} were planned.")
+
+
+def _verify_ranges(rendition: Rendition, file: Path) -> None:
+    """The byte ranges and durations that manifests name are those of the file's own index."""
+    layout = read_layout(file)
+    told = Layout(
+        rendition.timescale, rendition.init_size, rendition.index_offset, rendition.index_size, rendition.segments
+    )
+    if layout != told:
+        raise VerificationFailed(rendition.file, "its index is not what is said of it.")
+
+
+def _verify_sound(rendition: Rendition, file: Path, grid: Grid) -> None:
+    """The sound begins with the picture, but for what the encoder needs to start up, and is as long to a frame."""
+    with file.open("rb") as opened:
+        init = opened.read(rendition.init_size)
+        opened.seek(rendition.segments[0].offset)
+        begins = decode_time(opened.read(rendition.segments[0].size))
+    if codecs_of(init) != rendition.codecs:
+        raise VerificationFailed(rendition.file, f"it is {codecs_of(init)}, not {rendition.codecs}.")
+    if begins - edit_start(init) not in (0, -AAC_FRAME):
+        raise VerificationFailed(rendition.file, "it does not begin with the picture.")
+    length = sum(segment.duration for segment in rendition.segments)
+    if abs(length - grid.duration_s * rendition.timescale) > 2 * AAC_FRAME:
+        raise VerificationFailed(rendition.file, "it is not as long as the picture.")
 
 
 def _verify_codecs(rendition: Rendition, file: Path) -> None:

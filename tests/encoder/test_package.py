@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from encoder import package, stages
-from encoder.boxes import annexb_units, decode_time, parameter_sets, read_layout, read_samples
+from encoder.boxes import annexb_units, decode_time, edit_start, parameter_sets, read_layout, read_samples
 from encoder.commands import TAGGED, insert_encoder
 from encoder.errors import EncoderError, VerificationFailed
 from encoder.model import Presentation, Rendition
@@ -100,6 +101,26 @@ def test_a_file_that_leaves_the_grid_is_not_published(published: Published, tool
         package.verify(video, published.folder, replace(grid, frames=130), tools)
     with pytest.raises(VerificationFailed, match="segment 1 does not lie on the grid"):
         package.verify(video, published.folder, replace(grid, frames=109), tools)
+
+
+def test_ranges_that_are_not_those_of_the_file_are_not_published(published: Published, tools: Tools):
+    video = published.presentation.videos[0]
+    first, *others = video.segments
+    moved = replace(video, segments=(replace(first, size=first.size - 1), *others))
+    with pytest.raises(VerificationFailed, match="index"):
+        package.verify(moved, published.folder, published.presentation.grid, tools)
+
+
+def test_a_sound_that_is_late_or_too_short_is_not_published(published: Published, tools: Tools, tmp_path: Path):
+    grid, audio = published.presentation.grid, published.presentation.audios[0]
+    with pytest.raises(VerificationFailed, match="as long as the picture"):
+        package.verify(audio, published.folder, replace(grid, frames=grid.frames + 2), tools)
+    data = bytearray((published.folder / audio.file).read_bytes())
+    assert edit_start(bytes(data)) == 1024
+    struct.pack_into(">i", data, data.index(b"elst") + 16, 9000)
+    (tmp_path / audio.file).write_bytes(data)
+    with pytest.raises(VerificationFailed, match="begin with the picture"):
+        package.verify(audio, tmp_path, grid, tools)
 
 
 @pytest.mark.parametrize(
