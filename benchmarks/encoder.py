@@ -38,8 +38,8 @@ from encoder.tools import find_tools, python_module, run_tool  # noqa: E402
 
 SCRIPT = (("1080p", 1080, "8M"), ("720p", 720, "5M"), ("432p", 432, "2500k"))
 SCRIPT_X264 = "keyint=48:min-keyint=48:scenecut=-1:nal-hrd=cbr"
-# Every third picture is scored.
-SCORED = 3
+# Every fourth picture is scored.
+SCORED = 4
 Json = dict[str, Any]
 Points = dict[str, tuple[int, float]]
 
