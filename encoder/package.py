@@ -226,7 +226,7 @@ def verify(rendition: Rendition, folder: Path, grid: Grid, tools: Tools, care: C
     Decoding matters: ffmpeg can end with status 0 and leave a file that is cut.
     """
     file = folder / rendition.file
-    _verify_ranges(rendition, file)
+    _verify_ranges(rendition, file, grid)
     if rendition.picture:
         grid = grid.thinned(int(grid.rate / rendition.picture.rate))
         _verify_grid(rendition, file, grid)
@@ -245,9 +245,9 @@ def verify_pictures(file: Path, grid: Grid, tools: Tools, care: Care = ANY) -> N
         raise VerificationFailed(file.name, f"{frames} frames can be decoded, {grid.frames} were planned.")
 
 
-def _verify_ranges(rendition: Rendition, file: Path) -> None:
+def _verify_ranges(rendition: Rendition, file: Path, grid: Grid) -> None:
     """The byte ranges and durations that manifests name are those of the file's own index."""
-    layout = read_layout(file)
+    layout = webm.read_layout(file, grid) if rendition.mime == "video/webm" else read_layout(file)
     told = Layout(
         rendition.timescale, rendition.init_size, rendition.index_offset, rendition.index_size, rendition.segments
     )
