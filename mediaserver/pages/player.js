@@ -2,17 +2,19 @@
 
 // A slot's segment is decided when it is asked for, so we ask late: the last request may reach 2 s beyond this.
 const BUFFER_S = 6;
+// Apple's engine plays VP9 without its alpha, and shows that of HEVC.
+const APPLE = navigator.vendor.startsWith("Apple");
 const LIBRARIES = { dash: "lib/dash.js", hls: "lib/hls.js" };
 
 export function chosenPlayer(search) {
   const asked = new URLSearchParams(search).get("player");
-  if (["dash", "hls", "native"].includes(asked)) return asked;
+  if (["dash", "hls", "native", "file"].includes(asked)) return asked;
   // Some browsers play HLS natively and worse; media source first.
   return "MediaSource" in window || "ManagedMediaSource" in window ? "dash" : "native";
 }
 
 export class Player {
-  #video; #still; #kind; #stop = () => {}; #onProblem; #turn = 0;
+  #video; #still; #kind; #stop = () => {}; #onProblem; #turn = 0; #drawing = null;
 
   constructor(video, still, kind, onProblem) {
     this.#video = video;
@@ -22,22 +24,48 @@ export class Player {
   }
 
   // Play the chapter whose manifests lie below `base`; the film goes on where it was, playing or not.
-  async open(base, { at = 0, play = false } = {}) {
-    const turn = ++this.#turn;
-    if (LIBRARIES[this.#kind]) await library(LIBRARIES[this.#kind]);
+  // `alpha` is what the server says of a transparent chapter, else null.
+  async open(base, { at = 0, play = false, alpha = null } = {}) {
+    const turn = ++this.#turn, [kind, name] = this.#way(alpha), stacked = alpha && name === "master.m3u8";
+    const [{ StackedAlpha } = {}] = await Promise.all([
+      stacked ? import("./alpha.js") : undefined, LIBRARIES[kind] && library(LIBRARIES[kind]),
+    ]);
     if (turn !== this.#turn) return;
     this.#freeze();
     this.#stop();
-    const url = new URL(this.#kind === "dash" ? "stream.mpd" : "master.m3u8", base).href;
+    this.#video.parentElement.toggleAttribute("data-alpha", Boolean(alpha));
+    this.#draw(StackedAlpha);
+    const url = new URL(name, base).href;
     this.#video.dataset.manifest = url;
-    this.#stop = this[`_${this.#kind}`](url, at);
+    this.#stop = this[`_${kind}`](url, at);
     if (play) this.#video.play().catch(() => {});
   }
 
   // Go on with other manifests of the same chapter, at the same time.
-  switchTo(base) {
+  switchTo(base, alpha = null) {
     const { currentTime, paused, ended } = this.#video;
-    return this.open(base, { at: currentTime, play: !paused && !ended });
+    return this.open(base, { at: currentTime, play: !paused && !ended, alpha });
+  }
+
+  // By which player, and from which address below the chapter's.
+  #way(alpha) {
+    if (this.#kind === "file" && alpha) return ["native", alpha.webm];
+    const kind = this.#kind === "file" || (alpha && APPLE && this.#kind === "dash") ? "native" : this.#kind;
+    if (kind === "dash") return [kind, "stream.mpd"];
+    return [kind, kind === "native" && APPLE && alpha?.hevc ? "hevc.m3u8" : "master.m3u8"];
+  }
+
+  // Show a stacked film on a canvas behind the video, which keeps its controls; without a drawer, the video itself.
+  #draw(StackedAlpha) {
+    this.#drawing?.layer.stop();
+    this.#drawing?.canvas.remove();
+    this.#drawing = null;
+    this.#video.classList.toggle("stacked", Boolean(StackedAlpha));
+    if (!StackedAlpha) return;
+    const canvas = Object.assign(document.createElement("canvas"), { className: "drawn" });
+    this.#video.before(canvas);
+    this.#drawing = { canvas, layer: new StackedAlpha(this.#video, canvas) };
+    this.#drawing.layer.start();
   }
 
   _dash(url, at) {
@@ -73,8 +101,10 @@ export class Player {
   #freeze() {
     const video = this.#video, still = this.#still;
     if (video.readyState < 2) return;
-    [still.width, still.height] = [video.videoWidth, video.videoHeight];
-    still.getContext("2d").drawImage(video, 0, 0);
+    const shown = this.#drawing?.canvas ?? video;
+    this.#drawing?.layer.draw();
+    [still.width, still.height] = [shown.videoWidth ?? shown.width, shown.videoHeight ?? shown.height];
+    still.getContext("2d").drawImage(shown, 0, 0);
     still.hidden = false;
     const thaw = () => { still.hidden = true; };
     if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(thaw);

@@ -48,7 +48,7 @@ async function choose(chapter, play = false) {
   drawTimeline();
   showPanel();
   now.personal = hasPhoto();
-  await open(() => player.open(base(), { play }));
+  await open(() => player.open(base(), { play, alpha: alpha() }));
 }
 
 // Below which address the manifests lie that this viewer gets now.
@@ -57,11 +57,16 @@ function base() {
   return now.personal ? now.session.chapter(chapter) : new URL(`${encodeURIComponent(chapter)}/`, ROOT);
 }
 
+// What is special about a transparent chapter; a viewer's own scenes are opaque.
+function alpha() {
+  return now.personal ? null : now.chapter.alpha;
+}
+
 // Change between the shared and the personal manifest without losing the place.
 async function playPersonal(personal) {
   if (personal === now.personal || !now.chapter) return;
   now.personal = personal;
-  await open(() => player.switchTo(base()));
+  await open(() => player.switchTo(base(), alpha()));
 }
 
 async function open(start) {
