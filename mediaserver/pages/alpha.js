@@ -25,7 +25,7 @@ void main() {
 }`;
 
 export class StackedAlpha {
-  #video; #canvas; #gl; #rows; #running = false;
+  #video; #canvas; #gl; #rows; #running = false; #late = () => this.draw();
 
   // Throws an Error with a sentence if the browser cannot draw.
   constructor(video, canvas) {
@@ -40,12 +40,14 @@ export class StackedAlpha {
 
   start() {
     this.#running = true;
+    // After a jump a picture may be announced before it can be read.
+    for (const ready of ["loadeddata", "seeked"]) this.#video.addEventListener(ready, this.#late);
     this.#wait();
   }
 
   stop() {
     this.#running = false;
-    this.#gl.clear(this.#gl.COLOR_BUFFER_BIT);
+    for (const ready of ["loadeddata", "seeked"]) this.#video.removeEventListener(ready, this.#late);
   }
 
   // Draw the film's present picture, at the size of its rung.

@@ -15,6 +15,7 @@ from playwright.async_api import Browser, Page, async_playwright
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 HERE = Path(__file__).parent
+PAGES = HERE.parents[1] / "mediaserver" / "pages"
 # Well under the 6 s that come before the slot, so that a busy machine has time to look at the photo.
 BUFFER_S = 4.0
 FLAGS = [
@@ -82,7 +83,7 @@ class _Files(SimpleHTTPRequestHandler):
 @contextmanager
 def player_page(npm: Path, players: Path | None = None) -> Iterator[str]:
     """Serve the page from an origin of its own, so that every stream it plays needs the server's CORS headers."""
-    packages = {"npm": npm} | ({"players": players} if players else {})
+    packages = {"npm": npm, "pages": PAGES} | ({"players": players} if players else {})
     handler = type("Files", (_Files,), {"packages": packages})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(HERE)))
     threading.Thread(target=server.serve_forever, daemon=True).start()

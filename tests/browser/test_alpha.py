@@ -1,0 +1,165 @@
+"""A transparent film in a real browser: every player shows every pixel's alpha and colour, in jumps and other rungs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.async_api import Page
+
+from tests.browser.conftest import running_house
+from tests.browser.driver import browser, player_page, seen, start
+from tests.browser.house import House
+from tests.masters import ALPHAS, PATCHES, make_transparent
+
+pytestmark = pytest.mark.timeout(300)
+# Slow enough for a machine without a GPU; two rungs; the bar is at the same place every 48 pictures.
+SIZE, RATE, FRAMES, ROUND = (96, 720), 10, 96, 48
+HIGH, LOW, HIGH_STACKED, LOW_STACKED = 720, 432, 1456, 880
+JUMPS_S = (0.0, 1.95, 2.05, 1.85, 9.45, 5.05, 4.05, 0.05)
+# Chromium's own conversion of BT.709 without a GPU is off by up to 10 levels in blue.
+ALPHA_LEVELS, COLOUR_LEVELS = 2, 10
+
+
+@dataclass(frozen=True, slots=True)
+class Glass:
+    """One picture of the film: media time, lines of the coded picture, mean RGBA per patch, place of the bar (0..1)."""
+
+    at_s: float
+    lines: int
+    patches: list[list[float]]
+    bar: float
+
+
+@pytest.fixture(scope="module")
+def glass_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    master = make_transparent(
+        tmp_path_factory.mktemp("film") / "glass.mov",
+        kind="prores",
+        size=SIZE,
+        rate=str(RATE),
+        frames=FRAMES,
+        sound=True,
+    )
+    master.with_suffix(".toml").write_text('title = "Glass"\n')
+    with running_house(master, tmp_path_factory.mktemp("house")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("player", ["dash", "shaka-dash", "hls", "shaka-hls"])
+async def test_a_transparent_film_keeps_its_alpha_in_other_rungs_and_after_jumps_in(
+    player: str, glass_house: House, chromium: str, npm: Path, players: Path
+):
+    stacked = player.endswith("hls")
+    low, high = (LOW_STACKED, HIGH_STACKED) if stacked else (LOW, HIGH)
+    async with browser(chromium) as running:
+        with player_page(npm, players) as page_url:
+            page = await running.new_page()
+            address = f"{glass_house.url}{glass_house.chapter}/{'master.m3u8' if stacked else 'stream.mpd'}"
+            await start(page, page_url, player, address, [], buffer_s=2)
+            await watch(page, stacked=stacked)
+            await page.wait_for_function("lines => glass.at(-1)?.[1] === lines", arg=low)
+            for lines, is_high in ((high, True), (low, False)):
+                await page.evaluate("high => toRung(high)", is_high)
+                await page.wait_for_function("lines => glass.at(-1)[1] === lines || atEnd()", arg=lines)
+                if await page.evaluate("atEnd()"):
+                    # On a busy machine the film may be over before the player has changed.
+                    await page.evaluate("playFrom(0)")
+                    await page.wait_for_function("lines => glass.at(-1)[1] === lines", arg=lines)
+            await assert_jumps(page)
+            shown = await pictures(page)
+            assert {low, high} <= {picture.lines for picture in shown}
+            # hls.js tells that it has stopped loading the rung that it leaves.
+            assert [e for e in (await seen(page)).errors if not e.startswith("aborted fatal=false")] == []
+    assert_glass(shown)
+
+
+@pytest.mark.parametrize("file", ["progressive", "video_432p_av1_stacked.m3u8"])
+async def test_a_transparent_film_keeps_its_alpha_without_any_script_and_in_av1(
+    file: str, glass_house: House, chromium: str, npm: Path
+):
+    """As `<video src>`: WebM with sound by ranges; a browser's own HLS, drawn by the page."""
+    p = glass_house.presentation
+    name = p.progressive if file == "progressive" else file
+    async with browser(chromium) as running:
+        with player_page(npm) as page_url:
+            page = await running.new_page()
+            await start(page, page_url, "native", f"{glass_house.url}{p.chapter}/{p.version}/{name}", [])
+            await watch(page, stacked=file != "progressive")
+            await page.wait_for_function("() => glass.length > 5")
+            await assert_jumps(page)
+            shown = await pictures(page)
+            assert (await seen(page)).errors == []
+            if file == "progressive":
+                assert await page.evaluate("video.webkitAudioDecodedByteCount > 0")
+    assert_glass(shown)
+
+
+@pytest.mark.parametrize(("player", "manifest"), [("dash", "stream.mpd"), ("hls", "master.m3u8"), ("file", ".webm")])
+async def test_the_page_shows_what_lies_behind_a_transparent_film(
+    player: str, manifest: str, glass_house: House, chromium: str
+):
+    """A screenshot, so that nothing but what a viewer sees decides; the page's own ground is made red and then blue."""
+    async with browser(chromium) as running:
+        page = await running.new_page(viewport={"width": 1200, "height": 800})
+        await page.goto(f"{glass_house.url}?player={player}")
+        while not await page.evaluate("document.querySelector('#video').readyState >= 2"):
+            await page.wait_for_timeout(50)
+        assert manifest in await page.evaluate("document.querySelector('#video').dataset.manifest")
+        await page.evaluate("document.querySelector('#video').controls = false")
+        for ground in ((255, 0, 0), (0, 0, 255)):
+            await page.evaluate("rgb => { document.querySelector('.screen').style.background = rgb; }", f"rgb{ground}")
+            await page.wait_for_timeout(200)
+            assert_composed(await screenshot(page), ground)
+        assert await page.locator("#player-problem").is_hidden()
+
+
+async def watch(page: Page, *, stacked: bool) -> None:
+    await page.evaluate("async stacked => (await import('/glass.js')).watch(stacked)", stacked)
+
+
+async def pictures(page: Page) -> list[Glass]:
+    return [Glass(*picture) for picture in await page.evaluate("glass")]
+
+
+async def assert_jumps(page: Page) -> None:
+    for time_s in JUMPS_S:
+        at_s, lines, patches, bar = await page.evaluate("at => lookAt(at)", time_s)
+        assert abs(at_s - time_s) <= 0.11, (at_s, time_s)
+        assert_glass([Glass(at_s, lines, patches, bar)])
+
+
+def assert_glass(shown: list[Glass]) -> None:
+    """Every picture is the right one, and shows every patch with its alpha and its colour."""
+    assert shown
+    for picture in shown:
+        for (*colour, opacity), of, expected in zip(picture.patches, PATCHES, ALPHAS, strict=True):
+            assert abs(opacity - expected) <= ALPHA_LEVELS, picture
+            if expected:
+                assert max(abs(c - o) for c, o in zip(colour, of, strict=True)) <= COLOUR_LEVELS, picture
+        expected_bar = (2 * round(picture.at_s * RATE) % SIZE[0] + 4) / SIZE[0]
+        if expected_bar < 1 - 4 / SIZE[0]:
+            assert abs(picture.bar - expected_bar) * ROUND < 1, picture
+
+
+async def screenshot(page: Page) -> NDArray[np.float64]:
+    """Return the player's rectangle as RGB."""
+    encoded = np.frombuffer(await page.locator(".screen").screenshot(), np.uint8)
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1].astype(float)
+
+
+def assert_composed(picture: NDArray[np.float64], ground: tuple[int, int, int]) -> None:
+    """The film is as high as the player, in its middle; beside it and through it the ground is seen."""
+    height, width = picture.shape[:2]
+    film = height * SIZE[0] / SIZE[1]
+    assert np.abs(picture[height // 2, width // 4] - ground).max() <= COLOUR_LEVELS
+    for i, (colour, opacity) in enumerate(zip(PATCHES, ALPHAS, strict=True)):
+        middle = round(width / 2 + film * ((i + 0.5) / 4 - 0.5))
+        shown = picture[height // 4 : height // 2, middle - 2 : middle + 3].mean(axis=(0, 1))
+        expected = (np.array(colour) * opacity + np.array(ground) * (255 - opacity)) / 255
+        assert np.abs(shown - expected).max() <= COLOUR_LEVELS, (i, shown, expected)
