@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lipsync.studio import Studio
 
 __all__ = ["Studio"]
+
+# read when NumPy is first imported: for matrices of some hundred rows more threads only wait for each other, busily
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def __getattr__(name: str) -> object:
