@@ -1,10 +1,10 @@
 """Our encoder beside the original film's script: bytes, quality and time on three films that are drawn here.
 
-    .venv/bin/python -m benchmarks.encoder films|compare|growth|queue|report [--film NAME] [--seconds 10] [--pairs 1]
+    .venv/bin/python -m benchmarks.encoder films|compare|score|growth|queue|report [--film NAME] [--seconds 10] [--pairs 1]
 
 `films` makes the masters (1920x1080, 24 pictures/s, ProRes 422 HQ). `compare` runs, one after the other in the same go,
-the script's settings (for each of 1080p, 720p, 432p two passes of libx264 at 8, 5, 2.5 Mb/s) and ours (probing, all
-H.264 rungs; then the AV1 rungs), and scores every rung at 1080p with VMAF. `growth` encodes 1/4, 1/2 and all of a film,
+the script's settings (for each of 1080p, 720p, 432p two passes of libx264 at 8, 5, 2.5 Mb/s) and ours (probing and all
+H.264 rungs); `score` makes the AV1 rungs and measures the VMAF of every rung at 1080p. `growth` encodes 1/4, 1/2 and all of a film,
 `queue` two films at once and one after the other through `mediaserver encode`. Every part adds to results.json in
 `--work`, from which `report` prints the tables. The BD-rate compares the two ladders, piecewise linear in the
 logarithm of the rate, over the VMAF that both reach.
@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import sys
 import tempfile
@@ -107,23 +108,29 @@ def scored(files: dict[str, Path], master: Path) -> Points:
 
 
 def compare(name: str, options: argparse.Namespace) -> Json:
-    """Run script and ours in turns; bytes and VMAF are those of the last turn."""
+    """Run script and ours in turns; the files of the last turn are kept for `score`."""
     master, walls, processors = film(name, options), [], []
+    kept = options.work / name
     for _ in range(options.pairs):
-        with tempfile.TemporaryDirectory(dir=options.work) as folder:
-            theirs, their_s, their_cpu_s = timed(lambda: script(master, Path(folder)))
-            own, own_s, own_cpu_s = timed(lambda: ours(master, Path(folder) / "h264", "h264"))
-            walls.append(own_s / their_s)
-            processors.append(own_cpu_s / their_cpu_s)
-            print(
-                f"  {name}: wall {own_s:.1f} / {their_s:.1f} s, processor {own_cpu_s:.1f} / {their_cpu_s:.1f} s",
-                flush=True,
-            )
-            if len(walls) < options.pairs:
-                continue
-            sets = {"script": theirs, "h264": own, "av1": ours(master, Path(folder) / "av1", "av1")}
-            points = {kind: scored(files, master) for kind, files in sets.items()}
-    return {"wall": statistics.median(walls), "processor": statistics.median(processors), **points}
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir()
+        _, their_s, their_cpu_s = timed(lambda: script(master, kept))
+        made, own_s, own_cpu_s = timed(lambda: ours(master, kept / "media", "h264"))
+        walls.append(own_s / their_s)
+        processors.append(own_cpu_s / their_cpu_s)
+        print(f"  wall {own_s:.1f} / {their_s:.1f} s, processor {own_cpu_s:.1f} / {their_cpu_s:.1f} s", flush=True)
+    for rung, file in made.items():
+        shutil.copyfile(file, kept / f"h264_{rung}.mp4")
+    return {"wall": statistics.median(walls), "processor": statistics.median(processors)}
+
+
+def score(name: str, options: argparse.Namespace) -> Json:
+    """Bytes and VMAF of what `compare` has left, and of the AV1 rungs, which are made here."""
+    master, kept = film(name, options), options.work / name
+    sets = {"script": {rung: kept / f"{rung}.mp4" for rung, *_ in SCRIPT}}
+    sets["h264"] = {file.stem.removeprefix("h264_"): file for file in sorted(kept.glob("h264_*.mp4"))}
+    sets["av1"] = ours(master, kept / "media", "av1")
+    return {kind: scored(files, master) for kind, files in sets.items()}
 
 
 def growth(name: str, options: argparse.Namespace) -> Json:
@@ -204,6 +211,8 @@ def report(results: Json) -> str:
     shares: dict[str, list[float]] = {"h264": [], "av1": []}
     walls = []
     for name, found in results.get("films", {}).items():
+        if "script" not in found:
+            continue
         whole = sum(size for size, _ in found["script"].values())
         for kind in ("script", "h264", "av1"):
             points = found[kind]
@@ -237,7 +246,7 @@ def report(results: Json) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("films", "compare", "growth", "queue", "report"))
+    parser.add_argument("part", choices=("films", "compare", "score", "growth", "queue", "report"))
     parser.add_argument("--film", action="append", choices=tuple(FILMS), help="only this one; may be repeated")
     parser.add_argument("--seconds", type=int, default=10, help="length of the films (10)")
     parser.add_argument("--pairs", type=int, default=1, help="how often both are run; the median counts (1)")
@@ -252,6 +261,9 @@ def main() -> None:
     elif options.part == "compare":
         for name in names:
             results.setdefault("films", {})[name] = compare(name, options)
+    elif options.part == "score":
+        for name in names:
+            results["films"][name] |= score(name, options)
     elif options.part == "growth":
         results["growth"] = growth(names[0], options)
     elif options.part == "queue":
