@@ -1,13 +1,14 @@
 """Our encoder beside the original film's script: bytes, quality and time on three films that are drawn here.
 
-    .venv/bin/python -m benchmarks.encoder films|compare|score|growth|queue|report [--film NAME] [--seconds 10] [--pairs 1]
+    .venv/bin/python -m benchmarks.encoder films|compare|score|growth|queue|report [--film NAME] [--seconds 10]
+        [--pairs 1]
 
 `films` makes the masters (1920x1080, 24 pictures/s, ProRes 422 HQ). `compare` runs, one after the other in the same go,
 the script's settings (for each of 1080p, 720p, 432p two passes of libx264 at 8, 5, 2.5 Mb/s) and ours (probing and all
-H.264 rungs); `score` makes the AV1 rungs and measures the VMAF of every rung at 1080p. `growth` encodes 1/4, 1/2 and all of a film,
-`queue` two films at once and one after the other through `mediaserver encode`. Every part adds to results.json in
-`--work`, from which `report` prints the tables. The BD-rate compares the two ladders, piecewise linear in the
-logarithm of the rate, over the VMAF that both reach.
+H.264 rungs); `score` makes the AV1 rungs and measures the VMAF of every rung at 1080p. `growth` encodes 1/4, 1/2 and
+all of a film, `queue` two films at once and one after the other through `mediaserver encode`. Every part adds to
+results.json in `--work`, from which `report` prints the tables. The BD-rate compares the two ladders, piecewise linear
+in the logarithm of the rate, over the VMAF that both reach.
 """
 
 from __future__ import annotations
