@@ -11,7 +11,9 @@ import ffmpeg
 
 from encoder import alpha
 from encoder.damage import MOST_ERRORS
+from encoder.master import Screen
 from encoder.model import Footage, Grid, Ladder, Master, Rendition, Rung, Slot, Track, Transfer
+from encoder.screen import svt_words, x265_words
 from encoder.tools import Tools
 
 COLOUR = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "color_range": "tv"}
@@ -51,9 +53,11 @@ def chunk_command(
     """
     base = _frames(master, ladder.grid, frames, seek=seek)
     branches = _lights(base, master.footage, ladder.rungs)
-    return _whole(
-        [_rung(branch, rung, ladder.grid, work) for branch, rung in zip(branches, ladder.rungs, strict=True)], tools
-    )
+    screen = master.footage.screen
+    outputs = [
+        _rung(branch, rung, ladder.grid, work, screen) for branch, rung in zip(branches, ladder.rungs, strict=True)
+    ]
+    return _whole(outputs, tools)
 
 
 def sample_command(
@@ -223,10 +227,10 @@ def _colour(transfer: Transfer) -> dict[str, str]:
     return {**told, "color_range": "tv"}
 
 
-def _rung(stream: Any, rung: Rung, grid: Grid, work: Path) -> Any:
+def _rung(stream: Any, rung: Rung, grid: Grid, work: Path, screen: Screen | None) -> Any:
     if rung.every > 1:
         stream = stream.filter("framestep", rung.every)
-    return _encoded(stream, rung, grid, work / rung.file)
+    return _encoded(stream, rung, grid, work / rung.file, screen)
 
 
 def _picture(stream: Any, rung: Rung) -> Any:
@@ -237,13 +241,18 @@ def _picture(stream: Any, rung: Rung) -> Any:
     return _tagged(stream.filter("setsar", 1), COLOUR)
 
 
-def _encoded(stream: Any, rung: Rung, grid: Grid, target: Path) -> Any:
+def _encoded(stream: Any, rung: Rung, grid: Grid, target: Path, screen: Screen | None = None) -> Any:
     if rung.codec == "vp9":
         return ffmpeg.output(_picture(stream, rung), str(target), **alpha.vp9(rung, grid), **COLOUR)
+    made = {"h264": _x264, "av1": _svt_av1, "hevc": _x265}[rung.codec](rung, grid)
+    if screen and rung.transfer != "sdr":
+        # Branches of a filter graph lose it.
+        key, words = {"av1": ("svtav1-params", svt_words), "hevc": ("x265-params", x265_words)}[rung.codec]
+        made[key] += words(screen)
     return ffmpeg.output(
         _picture(stream, rung),
         str(target),
-        **{"h264": _x264, "av1": _svt_av1, "hevc": _x265}[rung.codec](rung, grid),
+        **made,
         **_colour(rung.transfer),
         **_rate(rung),
         movflags=FRAGMENTS,

@@ -32,12 +32,24 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
+class Screen:
+    """Primaries (green, blue, red) and white as CIE 1931 x, y; the brightest and darkest light in cd/m2.
+
+    `content` is the brightest pixel and the brightest mean of a picture, in cd/m2.
+    """
+
+    points: tuple[tuple[Fraction, Fraction], ...]
+    nits: tuple[Fraction, Fraction]
+    content: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Footage:
     """What the pictures of a master need before they can be scaled.
 
     `number` counts the file's video streams; `fields` says which field comes first if a picture is two of them;
     `transfer` is the light's curve. `alpha` says how a transparent master keeps its colours: as they are, or multiplied
-    by alpha. `matrix` is theirs if the file does not tell of it.
+    by alpha. `matrix` is theirs if the file does not tell of it. `screen` is what an HDR10 master was made on.
     """
 
     number: int = 0
@@ -45,6 +57,7 @@ class Footage:
     transfer: Transfer = "sdr"
     alpha: Alpha = ""
     matrix: Literal["", "bt709"] = ""
+    screen: Screen | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from encoder.errors import (
 )
 from encoder.languages import UNKNOWN, shortened
 from encoder.model import Footage, Master, Sound, Track, Transfer
+from encoder.screen import with_screen
 from encoder.timing import Timing, timing_of
 from encoder.tools import Tools, run_tool
 from encoder.transparency import with_alpha
@@ -43,7 +44,7 @@ def probe(path: Path, tools: Tools) -> Master:
     answer = _ask(path, tools)
     master = master_of(path, answer, path.stat().st_size)
     _check_end(path, answer, tools)
-    return with_alpha(master, _first_picture(master, tools), tools)
+    return with_screen(with_alpha(master, _first_picture(master, tools), tools), tools)
 
 
 def probe_tracks(path: Path, tools: Tools) -> tuple[Track, ...]:
