@@ -28,7 +28,8 @@ class Heartbeat:
 
     def __init__(self, url: str, silent_s: float) -> None:
         self.name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._engine = sqlalchemy.create_engine(url, pool_size=2, pool_pre_ping=True)
+        # Each look has a connection of its own, so that none can be left open whatever thread ends first.
+        self._engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
         self._silent_s, self._held = silent_s, False
 
     @property
