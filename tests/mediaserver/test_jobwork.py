@@ -162,7 +162,7 @@ def test_pieces_are_encoded_at_the_same_time_and_the_book_tells_of_every_rung(
     with room.running() as jobs:
         job = until(jobs, part2="published")["part2.mov"]
     assert room.presentation("part2").grid.frames == 300
-    assert job["rungs"] == {"video_90p_h264": 100, "video_90p_av1": 100}
+    assert job["rungs"] == {"video_90p_h264": 100, "video_90p_av1": 100, "trick_90p_h264": 100}
     assert job["percent"] == 100
     assert any("-progress" in command for command in job["commands"])
 
