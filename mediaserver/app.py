@@ -107,7 +107,7 @@ def build_app(
     app[FIGURES] = figures
     app[CHECKS] = [settings.media.is_dir]
     streams, manners = Streams(library), Manners(settings.cors_origins)
-    app[INDEX] = Index(library, streams, manners, OwnManifests(sessions, manners).find)
+    app[INDEX] = Index(library, streams, manners, OwnManifests(sessions, library, manners))
     dashboard = Dashboard(settings, jobs or NoJobs(), scripts)
     parts = (
         Ops(lambda: all(check() for check in app[CHECKS])),

@@ -36,6 +36,8 @@ READ_BYTES = 16 * 1024
 # How often, and of how many connections, news is taken before the loop's other work: a round of the loop is dear.
 ROUNDS, EVENTS = 4, 256
 _BEGINNING = b"GET /"
+# A viewer's own addresses.
+_PERSONAL = b"GET /s/"
 # A head after which the parser of aiohttp is not at the beginning of a next one.
 _GOES_ON = re.compile(rb"\r\n(?:content-length|transfer-encoding|upgrade|expect):", re.IGNORECASE)
 
@@ -193,18 +195,29 @@ class FastConnection(Connection):
             end = data.find(b"\r\n\r\n") + 4
             if end < 4 and self._may_come(data):
                 return
-            asked = self._desk.heads.read(data[:end]) if end >= 4 else None
-            sent = self._answer(asked) if asked else None
-            if asked is None or sent is None:
+            sent = self._answer_head(data[:end]) if end >= 4 else None
+            if sent is None:
                 self._leave(data)
                 return
-            self._desk.heads.keep(data[:end], asked)
             data, turn = data[end:], turn - sent
             if data and (self._transfer or turn <= 0):
                 self._behind = data
                 if not self._transfer:
                     self._loop.call_soon(self._take_behind)
                 return
+
+    def _answer_head(self, head: bytes) -> int | None:
+        heads, own = self._desk.heads, self._desk.index.own
+        if not head.startswith(_PERSONAL):
+            asked = heads.read(head)
+            sent = self._answer(asked) if asked else None
+            if asked and sent is not None:
+                heads.keep(head, asked)
+            return sent
+        found = own.recall(head) if own else None
+        if own and found is None and (asked := heads.read(head)):
+            found = own.find(head, asked)
+        return self._give(found.asked, found.ready) if found else None
 
     def _may_come(self, data: bytes) -> bool:
         """Keep the beginning of a head that may turn out to be ours."""
@@ -238,9 +251,12 @@ class FastConnection(Connection):
 
     def _answer(self, asked: Asked) -> int | None:
         """Send an answer, or begin to; return the length of its body, or None if aiohttp must give it."""
-        desk, transport, waiter = self._desk, self.transport, self._waiter
-        ready = desk.index.find(asked.path)
-        if ready is None or transport is None or waiter is None or waiter.done() or self._messages:
+        ready = self._desk.index.find(asked.path)
+        return self._give(asked, ready) if ready else None
+
+    def _give(self, asked: Asked, ready: Ready) -> int | None:
+        transport, waiter = self.transport, self._waiter
+        if transport is None or waiter is None or waiter.done() or self._messages:
             return None
         if asked.gzip and ready.gzip:
             ready = ready.gzip

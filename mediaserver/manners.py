@@ -77,13 +77,14 @@ class Manners:
             self._allow(origin, headers)
 
     def _allow(self, origin: str | None, headers: MutableMapping[str, str]) -> None:
+        # any page may let a player of the browser's own play it; what its scripts may read of it is CORS' matter
+        headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         if "*" in self.origins:
             headers["Access-Control-Allow-Origin"] = "*"
             headers["Timing-Allow-Origin"] = "*"
-            headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         else:
             headers["Vary"] = ", ".join(filter(None, (headers.get("Vary"), "Origin")))
             if origin not in self.origins:
                 return
-            headers["Access-Control-Allow-Origin"] = str(origin)
+            headers["Access-Control-Allow-Origin"] = headers["Timing-Allow-Origin"] = str(origin)
         headers["Access-Control-Expose-Headers"] = EXPOSED

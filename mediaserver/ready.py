@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
@@ -19,12 +18,11 @@ from mediaserver.ranges import Representation, plan
 if TYPE_CHECKING:
     from mediaserver.library import Library, Shelf
     from mediaserver.manners import Manners
+    from mediaserver.own import OwnManifests
     from mediaserver.streams import Streams
 
 Span = tuple[int | None, int | None]
 Fields = tuple[tuple[str, str], ...]
-# How the addresses begin that are a viewer's own.
-PERSONAL = b"/s/"
 _MOST = 4096
 _ODD = re.compile(rb"%(?:2[ef]|5c|[01].|7f)", re.IGNORECASE)
 # First names of addresses that are no chapters, whatever lies in media/.
@@ -156,13 +154,11 @@ def ready_manifest(manifest: Manifest, manners: Manners, more: Fields = ()) -> R
 class Index:
     """What is ready, by the path of its address; one for all connections of a process.
 
-    `own` finds what is ready below /s/, where this process knows the sessions.
+    `own` has what is ready below /s/, where this process knows the sessions.
     """
 
-    def __init__(
-        self, library: Library, streams: Streams, manners: Manners, own: Callable[[bytes], Ready | None] | None = None
-    ) -> None:
-        self._own = own
+    def __init__(self, library: Library, streams: Streams, manners: Manners, own: OwnManifests | None = None) -> None:
+        self.own = own
         self._library, self._streams, self._manners = library, streams, manners
         self._ready: dict[bytes, tuple[Ready, Shelf]] = {}
         self._seen: dict[Shelf, int] = {}
@@ -173,8 +169,6 @@ class Index:
         found = self._ready.get(path)
         if found is not None and (found[1] in self._looked or self._is_unchanged(found[1])):
             return found[0]
-        if path.startswith(PERSONAL):
-            return self._own(path) if self._own else None
         return self._fetch(path)
 
     def _is_unchanged(self, shelf: Shelf) -> bool:

@@ -147,10 +147,14 @@ class Sessions:
             session = self._living.get(self._seal.check(capability))
         except SessionUnknown:
             return None
-        if session is None or session.ended or self._expired(session):
-            return None
+        return session if session and self.is_at_hand(session) else None
+
+    def is_at_hand(self, session: Session) -> bool:
+        """Whether the session lives; it is used now."""
+        if session.ended or self._expired(session):
+            return False
         self._note_use(session)
-        return session
+        return True
 
     async def _used_now(self, session: Session) -> Session:
         if session.ended:

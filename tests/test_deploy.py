@@ -138,6 +138,20 @@ def test_behind_a_proxy_files_ranges_and_conditions_come_through(proxied: tuple[
     assert not re.search(r"[0-9]", fields["server"])
 
 
+def test_a_proxy_speaks_http_2_and_caddy_offers_http_3(proxied: tuple[int, bytes, Path]):
+    port, _, folder = proxied
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection(("127.0.0.1", port), 20) as plain,
+        context.wrap_socket(plain, server_hostname=HOST) as wire,
+    ):
+        assert wire.selected_alpn_protocol() == "h2"
+    if (folder / "Caddyfile").exists():
+        assert get(port, "/healthz")[1]["alt-svc"].startswith("h3=")
+
+
 def test_behind_a_proxy_a_session_works_and_no_log_names_it(proxied: tuple[int, bytes, Path]):
     port, _, folder = proxied
     consent = json.loads(get(port, "/consent", "Accept-Encoding: identity")[2])

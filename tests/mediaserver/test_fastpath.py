@@ -114,8 +114,9 @@ def test_a_reader_slower_than_the_keep_alive_time_gets_every_byte(furnished: tup
         wire.write(head(FILM))
         first = wire.exactly(1000)
         time.sleep(2.5)
-        rest = wire.exactly(first.index(b"\r\n\r\n") + 4 + len(film) - 1000)
+        # asked for while much is still to come: the last bytes lie in the kernel before this end has read them
         wire.write(head(SMALL, "Range: bytes=0-0"))
+        rest = wire.exactly(first.index(b"\r\n\r\n") + 4 + len(film) - 1000)
         assert (first + rest).endswith(film[-1000:])
         assert (first + rest).partition(b"\r\n\r\n")[2] == film
         assert wire.answer().status == 206

@@ -228,7 +228,10 @@ async def test_only_named_origins_may_read_when_some_are_named(publish: Publish,
         "https://film.example",
         "Accept-Encoding, Origin",
     )
+    assert named["Timing-Allow-Origin"] == "https://film.example"
     assert ("Access-Control-Allow-Origin" in other, other["Vary"]) == (False, "Accept-Encoding, Origin")
+    assert "Timing-Allow-Origin" not in other
+    assert named["Cross-Origin-Resource-Policy"] == other["Cross-Origin-Resource-Policy"] == "cross-origin"
 
 
 async def test_no_other_origin_reads_the_editors_jobs(serve: Serve):
