@@ -194,7 +194,7 @@ def _audio_set(p: Presentation, audio: Rendition, personal: bool, number: int) -
 def _segment_base(url: str, r: Rendition) -> Iterator[str]:
     index = f"{r.index_offset}-{r.index_offset + r.index_size - 1}"
     yield f"    <BaseURL>{escape(url)}</BaseURL>"
-    yield f'    <SegmentBase indexRange="{index}" timescale="{r.timescale}">'
+    yield f'    <SegmentBase indexRange="{index}" indexRangeExact="true" timescale="{r.timescale}">'
     yield f'     <Initialization range="0-{r.init_size - 1}"/>'
     yield "    </SegmentBase>"
 

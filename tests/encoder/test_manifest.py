@@ -82,7 +82,7 @@ def test_the_shared_mpd_word_for_word():
         '   <Representation id="video_360p_h264" codecs="avc1.64001e" width="640" height="360" frameRate="25"'
         ' sar="1:1" bandwidth="900000">\n'
         "    <BaseURL>0123456789ab/video_360p_h264.mp4</BaseURL>\n"
-        '    <SegmentBase indexRange="880-999" timescale="12800">\n'
+        '    <SegmentBase indexRange="880-999" indexRangeExact="true" timescale="12800">\n'
         '     <Initialization range="0-879"/>\n'
         "    </SegmentBase>\n"
         "   </Representation>\n"
@@ -95,7 +95,7 @@ def test_the_shared_mpd_word_for_word():
         '    <AudioChannelConfiguration schemeIdUri="urn:mpeg:dash:23003:3:audio_channel_configuration:2011"'
         ' value="2"/>\n'
         "    <BaseURL>0123456789ab/audio_en.mp4</BaseURL>\n"
-        '    <SegmentBase indexRange="800-899" timescale="48000">\n'
+        '    <SegmentBase indexRange="800-899" indexRangeExact="true" timescale="48000">\n'
         '     <Initialization range="0-799"/>\n'
         "    </SegmentBase>\n"
         "   </Representation>\n"

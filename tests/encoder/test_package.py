@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import pytest
 
 from encoder import package, stages
 from encoder.boxes import annexb_units, decode_time, edit_start, parameter_sets, read_layout, read_samples
-from encoder.commands import TAGGED, insert_encoder
+from encoder.chunk import fragments as fragments_of
+from encoder.commands import FRAGMENTS, TAGGED, insert_encoder
 from encoder.errors import EncoderError, VerificationFailed
 from encoder.model import Presentation, Rendition
 from encoder.tools import Tools, run_tool
 from tests.encoder.conftest import Published
+from tests.manifests.hlsrules import peak_bps
 from tests.masters import make_master, with_slot
 
 
@@ -77,12 +80,42 @@ def test_an_insert_of_other_pictures_has_exactly_the_reserved_sets(published: Pu
         assert sets == {insert.sps, insert.pps}
 
 
-def test_the_declared_peak_holds_for_every_segment(published: Published):
+def test_the_declared_peak_holds_for_every_run_of_segments(published: Published):
     for rendition in published.presentation.renditions:
-        for segment in rendition.segments:
-            whole = max(s.duration for s in rendition.segments)
-            assert 8 * segment.size * rendition.timescale <= rendition.bandwidth_bps * max(segment.duration, whole)
+        times_s = [Decimal(s.duration) / rendition.timescale for s in rendition.segments]
+        target_s = max(1, round(max(times_s)))
+        assert peak_bps([s.size for s in rendition.segments], times_s, target_s) <= rendition.bandwidth_bps
         assert rendition.average_bandwidth_bps > 0
+
+
+def test_no_segment_of_an_insert_is_above_the_peak_that_its_rung_declares_not_even_of_noise(
+    published: Published, tools: Tools, tmp_path: Path
+):
+    """A whole segment and the shortest one whose rate counts for itself."""
+    p, video = published.presentation, published.presentation.videos[0]
+    assert video.insert is not None
+    command = [str(tools.ffmpeg), "-v", "error", "-f", "lavfi", "-i", f"color=s=320x180:r={p.grid.rate}:c=gray"]
+    command += ["-vf", f"noise=alls=100:allf=t,{TAGGED}", "-frames:v", str(p.grid.frames)]
+    command += [*insert_encoder(video.insert.preset, video.insert.x264_params), "-movflags", FRAGMENTS]
+    run_tool([*command, str(tmp_path / "noise.mp4")])
+    with (tmp_path / "noise.mp4").open("rb") as opened:
+        sizes = [len(fragment) for fragment in fragments_of(opened)]
+    times_s = [len(p.grid.frames_of(n)) / p.grid.rate for n in range(p.grid.segments)]
+    rates_bps = [8 * size / time_s for size, time_s in zip(sizes, times_s, strict=True)]
+    assert video.bandwidth_bps * 0.7 < max(rates_bps) <= video.bandwidth_bps
+
+
+def test_a_trick_play_rendition_is_key_frames_that_end_with_the_chapter(published: Published):
+    p = published.presentation
+    (trick,) = p.tricks
+    assert [Fraction(s.duration, trick.timescale) for s in trick.segments] == [
+        *([Fraction(1001, 1000)] * 3),
+        p.grid.duration_s - 3 * Fraction(1001, 1000),
+    ]
+    data = (published.folder / trick.file).read_bytes()
+    for segment in trick.segments:
+        (only,) = read_samples(data[segment.offset :][: segment.size])
+        assert (only.sync, only.duration) == (True, segment.duration)
 
 
 def test_a_file_that_is_not_whole_is_found_by_decoding(published: Published, tools: Tools, tmp_path: Path):
