@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from encoder.boxes import BadBoxes, boxes, codecs_of, decode_time, find, read_samples
+from encoder.boxes import boxes, codecs_of, decode_time, edit_start, find, read_samples
 from tests.manifests.conftest import Site
 from tests.manifests.dashrules import NAMESPACE, Media, faults_of, media_of, seconds
 from tests.manifests.hlsrules import (
@@ -80,19 +80,6 @@ def timescale_of(init: bytes) -> int:
     return int(struct.unpack_from(">I", init, mdhd.body + (20 if init[mdhd.body] else 12))[0])
 
 
-def early_of(init: bytes) -> int:
-    """Return the ticks before zero at which decoding begins: an AAC encoder's first ones are not heard (elst)."""
-    try:
-        elst = find(init, b"moov", b"trak", b"edts", b"elst")
-    except BadBoxes:
-        return 0
-    return int(
-        struct.unpack_from(
-            ">I" if init[elst.body] == 0 else ">Q", init, elst.end - (8 if init[elst.body] == 0 else 12)
-        )[0]
-    )
-
-
 def shown(fragment: bytes, early: int) -> tuple[int, int]:
     """Return when a fragment begins to be presented, and for how many ticks."""
     begins = decode_time(fragment) - early
@@ -139,7 +126,7 @@ def _indexed(site: Site, found: list[Media], init: bytes) -> list[tuple[int, Fra
     for size, duration in subsegments:
         fragment = part(site, index.url, (at, at + size - 1))
         assert types(fragment) == [b"moof", b"mdat"]
-        assert shown(fragment, early_of(init)) == (ticks, duration)
+        assert shown(fragment, edit_start(init)) == (ticks, duration)
         at, ticks = at + size, ticks + duration
     assert at == size_of(site, index.url)
     return [(size, Fraction(duration, timescale)) for size, duration in subsegments]
@@ -151,7 +138,7 @@ def _listed(site: Site, found: list[Media], init: bytes) -> list[tuple[int, Frac
     for one in (one for one in found if one.kind == "segment"):
         fragment = part(site, one.url, one.bytes)
         assert types(fragment) == [b"moof", b"mdat"]
-        begins, duration = shown(fragment, early_of(init))
+        begins, duration = shown(fragment, edit_start(init))
         assert begins == ticks
         ticks += duration
         timed.append((len(fragment), Fraction(duration, timescale_of(init))))
@@ -218,7 +205,7 @@ def _segments(site: Site, playlist: Playlist, init: bytes) -> list[int]:
         samples = read_samples(fragment)
         assert samples[0].sync
         assert len(samples) == 1 or not playlist.key_frames
-        begins, duration = shown(fragment, early_of(init))
+        begins, duration = shown(fragment, edit_start(init))
         assert begins == ticks
         assert abs(entry.duration_s - Decimal(duration) / timescale_of(init)) < Decimal("0.000001")
         sizes.append(len(fragment))
