@@ -56,7 +56,7 @@ def _rung(master: Master, name: str, height: int, crf: int, fixed_bps: int) -> R
 
 
 def in_codec(rung: Rung, codec: Codec, transfer: Transfer) -> Rung:
-    """Return the same picture of H.264 in another codec, at the CRF that looks as good (docs/decisions/0017)."""
+    """Return the same picture of H.264 in another codec, at the CRF that looks as good (docs/decisions/0018)."""
     equal, step, share = EQUALS[codec]
     crf = None if rung.crf is None else max(FINEST, equal + step * (rung.crf - 24))
     return replace(rung, codec=codec, crf=crf, maxrate_bps=rung.maxrate_bps * share // 10, transfer=transfer)
