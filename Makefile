@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 EXIT ?=
+SOAK ?=
 KILLS ?= 50
 # torch alone is looked for here too, because the plain index brings CUDA on Linux; where it cannot be reached, pip warns and goes on
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -47,9 +48,9 @@ proxies: $(VENV)/test.stamp
 	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends nginx-light caddy; } || true
 	@$(PY) tests/proxies.py
 
-# 2,000 clients for five minutes while chapters are published anew; the output is kept
+# 2,000 clients for five minutes while chapters are published anew; the output is kept. SOAK="--workers 2 --minutes 1"
 soak: $(VENV)/test.stamp
-	set -o pipefail; $(PY) -m benchmarks.soak 2>&1 | tee soak.log
+	set -o pipefail; $(PY) -m benchmarks.soak $(SOAK) 2>&1 | tee soak.log
 
 $(VENV)/pip.stamp: bootstrap.py constraints.txt
 	$(PYTHON) bootstrap.py $(VENV)

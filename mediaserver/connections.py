@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import StreamReader
 
 from mediaserver.errors import BadRequest, ServerError
 from mediaserver.manners import Manners
@@ -34,6 +35,8 @@ BACKLOG = 4096
 FAREWELL_S = 2.0
 # Time in which an unread body is thrown away so that the connection can go on.
 LINGER_S = 5.0
+# A body may take its time, but so many bytes of it must come in every so many seconds: no trickle lasts for ever.
+BODY_S, BODY_BYTES = 30.0, 16 * 1024
 # What aiohttp calls the method of bytes that are no request.
 _NO_REQUEST = "UNKNOWN"
 _LAST = re.compile(rb"\r\nconnection:[^\r\n]*close", re.IGNORECASE)
@@ -118,7 +121,7 @@ class Door:
 class Connection(web.RequestHandler):
     """aiohttp's own handling of a connection, with an end to everything that could last for ever."""
 
-    __slots__ = ("_at_work", "_door", "_head_timer", "_refused")
+    __slots__ = ("_at_work", "_body_timer", "_came_bytes", "_door", "_head_timer", "_refused")
 
     def __init__(self, manager: Server, door: Door, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -133,6 +136,8 @@ class Connection(web.RequestHandler):
         )
         self._door = door
         self._head_timer: asyncio.TimerHandle | None = None
+        self._body_timer: asyncio.TimerHandle | None = None
+        self._came_bytes = 0
         self._at_work = self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -148,12 +153,15 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._door.seats.leave()
         self._stop_timer()
+        if self._body_timer is not None:
+            self._body_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             self._say_goodbye(ServerFull())
             return
+        self._came_bytes += len(data)
         self._feed(data)
         if not self._at_work:
             self._await_head()
@@ -172,10 +180,26 @@ class Connection(web.RequestHandler):
             return True
         return False
 
-    def begin(self) -> None:
+    def begin(self, body: StreamReader) -> None:
         """Note that a whole head has been read and is being answered."""
         self._at_work = True
         self._stop_timer()
+        if not body.is_eof() and self._body_timer is None:
+            self._await_body(body, self._came_bytes)
+
+    def _await_body(self, body: StreamReader, before: int) -> None:
+        """Look again in a while whether enough of a body has come; if it is we who do not read, that is no fault."""
+
+        def look() -> None:
+            self._body_timer = None
+            if body.is_eof() or self.transport is None:
+                return
+            if self._came_bytes - before < BODY_BYTES and not self._reading_paused:
+                self.transport.abort()
+            else:
+                self._await_body(body, self._came_bytes)
+
+        self._body_timer = self._loop.call_later(BODY_S, look)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -260,7 +284,7 @@ def _strict_request(
     make: Callable[..., web.BaseRequest], message: Any, payload: Any, protocol: Connection, *rest: Any
 ) -> web.BaseRequest:
     """Make a request that is answered as HTTP/1.1, whatever it says it is (RFC 9110, 2.5)."""
-    protocol.begin()
+    protocol.begin(payload)
     strange = message.version.major != 1
     if strange or message.method == _NO_REQUEST:
         message = message._replace(version=HttpVersion11, should_close=True)

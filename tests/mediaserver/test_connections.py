@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mediaserver import connections as connections_module
 from tests.mediaserver.house import House, furnish, housed
 from tests.mediaserver.wire import Wire, connected
 
@@ -81,6 +82,31 @@ def test_a_body_is_no_head_and_may_take_its_time(root: tuple[Path, bool]):
         wire.write(b"POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
         time.sleep(0.8)
         wire.write(body)
+        assert wire.answer().status == 403
+
+
+def test_a_body_that_trickles_is_given_up_and_one_that_flows_is_not(root: tuple[Path, bool], monkeypatch):
+    monkeypatch.setattr(connections_module, "BODY_S", 0.3)
+    monkeypatch.setattr(connections_module, "BODY_BYTES", 100)
+    request = b"POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40000\r\n\r\n"
+    with housed(root[0], fast_path=root[1]) as house:
+        with connected(house.host, house.port) as wire:
+            wire.write(request, b" " * 90)
+            assert wire.ended()
+        with connected(house.host, house.port) as wire:
+            wire.write(request)
+            for _ in range(20):
+                wire.write(b" " * 2000)
+                time.sleep(0.05)
+            assert wire.answer().status == 403
+
+
+def test_a_client_that_waits_for_leave_to_send_a_body_gets_it(root: tuple[Path, bool]):
+    with housed(root[0], fast_path=root[1]) as house, connected(house.host, house.port) as wire:
+        wire.write(b"POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        leave = b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert wire.exactly(len(leave)) == leave
+        wire.write(b"{}")
         assert wire.answer().status == 403
 
 
