@@ -19,6 +19,8 @@ from encoder.guard import Care, Guard, kill
 
 STDERR_KEPT = 32 * 1024
 STALL_S = 60.0
+# SVT-AV1 tells its settings at every start, whatever ffmpeg is told: of errors alone it is to speak.
+QUIET = {"SVT_LOG": "1"}
 
 
 def cache_folder() -> Path:
@@ -183,7 +185,7 @@ def open_tool(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=tuple(pass_fds),
-            env=None if env is None else dict(env),
+            env=QUIET | os.environ if env is None else dict(env),
             start_new_session=True,
         )
     except OSError as error:

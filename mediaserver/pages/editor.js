@@ -54,12 +54,12 @@ function show(list, none, cards) {
 function jobCard(job, operator) {
   const card = element("article", { className: "card" });
   const head = element("div", { className: "card-head" });
-  const badge = element("span", { className: "badge", textContent: STATES[job.state] ?? job.state });
+  const badge = element("span", { className: "badge", textContent: word(job) });
   badge.dataset.state = job.state;
   head.append(element("h3", { textContent: job.name ?? job.file }), badge, element("span", { className: "muted small", textContent: facts(job) }));
   if (operator) head.append(element("span", { className: "spring" }), verb(job));
   card.append(head);
-  if (["running", "paused"].includes(job.state)) card.append(bar(`Progress of ${job.name ?? job.file}`, job.percent), ...rungs(job));
+  if (["running", "paused"].includes(job.state) && job.percent != null) card.append(bar(`Progress of ${job.name ?? job.file}`, job.percent), ...rungs(job));
   if (job.sentence && job.state !== "published") {
     const problem = element("p", { className: "problem" });
     problem.dataset.state = job.state;
@@ -73,6 +73,10 @@ function jobCard(job, operator) {
   return card;
 }
 
+function word(job) {
+  return job.state === "running" && job.stage !== "encode" ? "working" : STATES[job.state] ?? job.state;
+}
+
 function bar(label, percent) {
   const made = element("progress", { max: 100, value: percent ?? 0 });
   made.setAttribute("aria-label", label);
@@ -84,7 +88,7 @@ function rungs(job) {
   if (job.stage !== "encode" || entries.length < 2) return [];
   const list = element("ul", { className: "rungs" });
   for (const [name, percent] of entries) {
-    const words = name.replace(/^video_/, "").replace("_", " ");
+    const words = name.replace(/^video_/, "").replaceAll("_", " ");
     const row = element("li");
     row.append(element("span", { textContent: words }), bar(`Progress of ${words}`, percent), element("span", { textContent: `${Math.round(percent)} %` }));
     list.append(row);

@@ -164,6 +164,7 @@ def test_pieces_are_encoded_at_the_same_time_and_the_book_tells_of_every_rung(
     assert room.presentation("part2").grid.frames == 300
     assert job["rungs"] == {"video_90p_h264": 100, "video_90p_av1": 100, "trick_90p_h264": 100}
     assert job["percent"] == 100
+    assert job["stderr_tail"] is None
     assert any("-progress" in command for command in job["commands"])
 
 
