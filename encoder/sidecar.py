@@ -16,7 +16,7 @@ from encoder.model import Grid, Placement, Slot
 KEYS = frozenset({"title", "language", "slot", "alpha"})
 AlphaTold = Literal["straight", "premultiplied", "none"]
 ALPHAS = frozenset(get_args(AlphaTold))
-SLOT_KEYS = frozenset({"id", "start", "duration", "speaker_consent", "face", "mask", "compose", "grain"})
+SLOT_KEYS = frozenset({"id", "start", "duration", "speaker_consent", "face", "mask", "compose", "grain", "life"})
 
 
 MOST_GRAIN = 32
@@ -118,6 +118,7 @@ def _slot(path: Path, said: dict[str, Any], grid: Grid) -> Slot:
             speaker_consent=str(said.get("speaker_consent", "")),
             mask=said.get("mask"),
             grain=float(_exact(said.get("grain", 0), "levels")),
+            life=said.get("life", True),
         )
         grid.touched_by(slot.start_s, slot.duration_s)
     except KeyError as missing:
@@ -137,6 +138,8 @@ def _check_words(path: Path, slot: Slot) -> None:
         raise BadSidecar(path, f"compose must be 'moving' or 'still', not {slot.compose!r}.")
     if not 0 <= slot.grain <= MOST_GRAIN:
         raise BadSidecar(path, f"grain must be between 0 and {MOST_GRAIN} levels, not {slot.grain:g}.")
+    if not isinstance(slot.life, bool):
+        raise BadSidecar(path, f"life must be true or false, not {slot.life!r}.")
     if slot.mask is not None:
         named = isinstance(slot.mask, str) and re.fullmatch(r"[^/\\\0]+\.png", slot.mask)
         if not named or not path.with_name(slot.mask).is_file():

@@ -23,7 +23,8 @@ class Slot:
 
     `mezzanine` holds the chapter's own frames of all touched segments, near-lossless, at the size of the top rung.
     `narration` is the window's speech as 16 kHz mono WAV, `track` its baked mouth track; none of the three is served.
-    `grain` is the strength of the film's grain that the face gets, in 8-bit levels (standard deviation).
+    `grain` is the strength of the film's grain that the face gets, in 8-bit levels (standard deviation); `life` says
+    whether it blinks and its head sways a little, where `compose` is "moving".
     """
 
     id: str
@@ -34,6 +35,7 @@ class Slot:
     speaker_consent: str = ""
     mask: str | None = None
     grain: float = 0.0
+    life: bool = True
 
     @property
     def mezzanine(self) -> str:
@@ -57,6 +59,7 @@ class Slot:
             "speaker_consent": self.speaker_consent,
             "mask": self.mask,
             "grain": self.grain,
+            "life": self.life,
         }
 
     @classmethod
@@ -71,4 +74,5 @@ class Slot:
             speaker_consent=said["speaker_consent"],
             mask=said["mask"],
             grain=said.get("grain", 0.0),
+            life=said.get("life", True),
         )

@@ -13,6 +13,7 @@ from lipsync.box import Box
 from lipsync.errors import RenderFailed
 from lipsync.face import CHIN, FOREHEAD, Face
 from lipsync.label import Label
+from lipsync.life import BLINK, Eyelids, Sway
 from lipsync.mouthnet import MouthNet
 from lipsync.photo import Pixels
 from lipsync.protocols import Stamp
@@ -21,6 +22,7 @@ from lipsync.renderer import Renderer
 Frame = NDArray[np.uint8]
 """An I420 picture (height * 3 // 2, width), BT.709, limited range."""
 
+AI = Stamp()
 FEATHER = 0.16
 """Width of the soft edge, as a share of half the rectangle."""
 ROUNDNESS = 3.2
@@ -74,9 +76,20 @@ def rectangle_of(placement: Placement, width: int, height: int) -> Box:
 
 def check_room(placement: Placement, width: int, height: int, stamp: Stamp) -> None:
     """Raise RenderFailed if a face with its label has no room there in pictures of that size."""
-    box, label = rectangle_of(placement, width, height), Label.for_height(height, stamp.text).cover.shape
-    if label[1] > box.w or label[0] + _gap(height) > box.h:
-        raise RenderFailed("the label does not fit into the slot's rectangle")
+    _label_for(rectangle_of(placement, width, height), height, stamp)
+
+
+def _label_for(box: Box, lines: int, stamp: Stamp) -> Label:
+    """Return the label in the words that are asked for, or as "AI" where those are too long for the box.
+
+    Raises RenderFailed where that has no room, either.
+    """
+    for text in (stamp.text, AI.text):
+        label = Label.for_height(lines, text)
+        height, width = label.cover.shape
+        if width <= box.w and height + _gap(lines) <= box.h:
+            return label
+    raise RenderFailed("the label does not fit into the slot's rectangle")
 
 
 def _gap(lines: int) -> int:
@@ -132,7 +145,7 @@ def _aligned(centre: float, length: float, room: int) -> tuple[float, int, int]:
     return -begin, round(begin), round(begin + length)
 
 
-AI = Stamp()
+STILL = (0.0, 0.0, 0.0, 0.0)
 
 
 class Grain:
@@ -154,6 +167,23 @@ class Grain:
         return np.asarray(cv2.add(luma, moved, dtype=cv2.CV_8U), np.uint8)
 
 
+class PlacedLabel:
+    """The label in its corner of a box, in frames `lines` high. Raises RenderFailed where it has no room."""
+
+    def __init__(self, box: Box, lines: int, stamp: Stamp) -> None:
+        self._label = _label_for(box, lines, stamp)
+        height, width = self._label.cover.shape
+        gap = _gap(lines)
+        down, _, along = stamp.place.partition("-")
+        x = box.x + (max(0, box.w - width - gap) if along == "right" else gap)
+        y = box.y + (gap if down == "top" else max(0, box.h - height - gap))
+        self.box = Box(x, y, width, height)
+
+    def stamp(self, frame: Frame) -> None:
+        """Lay it over an I420 frame, in place."""
+        self._label.stamp(frame, self.box.x, self.box.y)
+
+
 class Compositor:
     """Lays one face into the rectangle of frame after frame, always with the label."""
 
@@ -173,14 +203,7 @@ class Compositor:
         self._face, self._box, self._matte, self._match, self._net = face, box, matte, match, net
         self._awaited: Iterable[Sequence[float]] = ()
         self._grain = Grain(box, grain * lines / GRAIN_LINES) if grain else None
-        self._label = Label.for_height(lines, stamp.text)
-        height, width = self._label.cover.shape
-        gap = _gap(lines)
-        down, _, along = stamp.place.partition("-")
-        self._label_x = box.x + (max(0, box.w - width - gap) if along == "right" else gap)
-        self._label_y = box.y + (gap if down == "top" else max(0, box.h - height - gap))
-        if width > box.w or height + gap > box.h:
-            raise RenderFailed("the label does not fit into the slot's rectangle")
+        self._label = PlacedLabel(box, lines, stamp)
         self._thin = np.asarray(cv2.resize(matte, (box.w // 2, box.h // 2), interpolation=cv2.INTER_AREA), np.float32)
         self._whole = bool((matte == 1).all())
         self._ready = False
@@ -236,14 +259,16 @@ class Compositor:
         """Return a black frame of the size that a portrait has."""
         return np.full((self._box.h * 3 // 2, self._box.w), 16, np.uint8)
 
-    def compose(self, frame: Frame, state: Sequence[float]) -> Frame:
-        """Return a copy of an I420 frame with the face in it, its mouth in `state`."""
+    def compose(self, frame: Frame, state: Sequence[float], life: Sequence[float] = STILL) -> Frame:
+        """Return a copy of an I420 frame with the face in it, its mouth in `state`, blink and pose as life.life_of."""
         if not self._ready:
             self._prepare(frame)
         self._speak(state)
+        self._blink(life[BLINK])
+        planes = self._swayed(life[BLINK + 1 :])
         done = frame.copy()
-        self._lay(done, frame, self._box)
-        self._label.stamp(done, self._label_x, self._label_y)
+        self._lay(done, frame, self._box, planes)
+        self._label.stamp(done)
         return done
 
     @property
@@ -251,7 +276,7 @@ class Compositor:
         """Return where pictures of one scene differ, in even pixels of the whole frame; for use after `compose`."""
         mouth = self._renderer.box
         part = _even(Box(self._box.x + mouth.x, self._box.y + mouth.y, mouth.w, mouth.h))
-        return part.with_(self._label_box) if part.meets(self._label_box) else part
+        return part.with_(self._label.box) if part.meets(self._label.box) else part
 
     def move(self, shown: Frame, scene: Frame, state: Sequence[float]) -> bool:
         """Bring `shown`, an earlier picture over the same `scene`, up to date, in place; tell if it has changed."""
@@ -259,20 +284,15 @@ class Compositor:
         self._speak(state)
         if self._shown is before:
             return False
-        self._lay(shown, scene, part)
-        if part.meets(self._label_box):
-            self._label.stamp(shown, self._label_x, self._label_y)
+        self._lay(shown, scene, part, self._planes)
+        if part.meets(self._label.box):
+            self._label.stamp(shown)
         return True
 
-    @property
-    def _label_box(self) -> Box:
-        height, width = self._label.cover.shape
-        return Box(self._label_x, self._label_y, width, height)
-
-    def _lay(self, shown: Frame, scene: Frame, part: Box) -> None:
+    def _lay(self, shown: Frame, scene: Frame, part: Box, planes: tuple[Pixels, Pixels, Pixels]) -> None:
         """Blend the face over `part` of the scene, which lies in its rectangle; all in even pixels."""
-        speaking = self._planes[0] if self._grain is None else self._grain.over(self._planes[0])
-        faces, mattes = (speaking, *self._planes[1:]), (self._matte, self._thin, self._thin)
+        speaking = planes[0] if self._grain is None else self._grain.over(planes[0])
+        faces, mattes = (speaking, *planes[1:]), (self._matte, self._thin, self._thin)
         for i, (into, under) in enumerate(zip(views_of(shown), views_of(scene), strict=True)):
             where = part if i == 0 else part.halved
             x, y = (self._box.x, self._box.y) if i == 0 else (self._box.x // 2, self._box.y // 2)
@@ -293,6 +313,8 @@ class Compositor:
         self._canvas = face.picture.copy()
         self._planes = planes_of(self._canvas)
         self._shown: Pixels | None = None
+        self._lids, self._sway = Eyelids(face), Sway(face)
+        self._eyes: list[Pixels | None] = [None] * len(self._lids.boxes)
         self._ready = True
 
     def _matched(self, frame: Frame) -> Face:
@@ -314,7 +336,27 @@ class Compositor:
         patch = self._renderer.patch(state)
         if patch is self._shown:
             return
-        box = self._renderer.box
+        self._put(self._renderer.box, patch)
+        self._shown = patch
+
+    def _blink(self, closed: float) -> None:
+        """Bring the eyes up to date; most of the time they are open already."""
+        for n, (box, patch) in enumerate(self._lids.patches(closed)):
+            if self._eyes[n] is not patch:
+                self._eyes[n] = patch
+                self._put(box, patch)
+
+    def _swayed(self, pose: Sequence[float]) -> tuple[Pixels, Pixels, Pixels]:
+        """Return the planes of the face with the head turned by yaw, pitch and roll."""
+        if not any(pose):
+            return self._planes
+        luma, blue, red = (plane.copy() for plane in self._planes)
+        for plane, scale in ((luma, 1), (blue, 2), (red, 2)):
+            self._sway.over(plane, np.asarray(pose, np.float32), scale)
+        return luma, blue, red
+
+    def _put(self, box: Box, patch: Pixels) -> None:
+        """Write pixels into the face's picture and into its planes."""
         self._canvas[box.rows, box.columns] = patch
         x0, y0 = box.x // 2 * 2, box.y // 2 * 2
         x1, y1 = (box.x + box.w + 1) // 2 * 2, (box.y + box.h + 1) // 2 * 2
@@ -322,4 +364,3 @@ class Compositor:
         self._planes[0][y0:y1, x0:x1] = luma
         for plane, part in ((self._planes[1], blue), (self._planes[2], red)):
             plane[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2] = part
-        self._shown = patch

@@ -154,11 +154,14 @@ class FaceFinder:
             raise refused("too_small")
         landmarks = self._refine(photo, _first_region(found[0]))
         face = Face(photo, landmarks)
-        _judge(face)
+        judge(face)
         return face
 
-    def _detect(self, photo: Pixels) -> NDArray[np.float64]:
-        """Return YuNet's rows (box x, y, w, h, five points, score) in photo pixels, the largest face first."""
+    def _detect(self, photo: Pixels, *, alone: bool = True) -> NDArray[np.float64]:
+        """Return YuNet's rows (box x, y, w, h, five points, score) in photo pixels, the largest face first.
+
+        Raises PhotoRefused where there is none, and with `alone` where another is nearly as large.
+        """
         border = round(BORDER * max(photo.shape[:2]))
         framed = cv2.copyMakeBorder(photo, border, border, border, border, cv2.BORDER_CONSTANT, value=(128, 128, 128))
         scale = min(1.0, DETECTOR_SIDE / max(framed.shape[:2]))
@@ -170,26 +173,45 @@ class FaceFinder:
         sure = faces[faces[:, 14] >= SURE]
         if not len(sure):
             raise refused("no_face")
-        if len(sure) > 1 and sure[1, 2] > RIVAL * sure[0, 2]:
+        if alone and len(sure) > 1 and sure[1, 2] > RIVAL * sure[0, 2]:
             raise refused("several_faces")
         sure[:, :14] /= scale
         sure[:, [0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]] -= border
         return sure
 
+    def follow(self, picture: Pixels, last: Points | None) -> Points | None:
+        """Return the landmarks in the next picture of a video, `last` those of the picture before; None without a face.
+
+        Of several faces it is the largest where there is no last one.
+        """
+        if last is not None:
+            found = self._landmarks_in(picture, _tracked_region(last))
+            if found is not None:
+                return found
+        try:
+            return self._refine(picture, _first_region(self._detect(picture, alone=False)[0]))
+        except PhotoRefused:
+            return None
+
     def _refine(self, photo: Pixels, region: Region) -> Points:
         """Find the landmarks in the detector's region, then once more in the region of the landmarks themselves."""
         landmarks = np.zeros((478, 3), np.float32)
         for _ in range(3):
-            crop = cv2.warpAffine(
-                photo, region.matrix(), (256, 256), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
-            self._landmarks.setInput(cv2.dnn.blobFromImage(crop, 1 / 255, (256, 256), swapRB=True))
-            points, logit = self._landmarks.forward(["Identity", "Identity_1"])
-            if float(np.ravel(logit)[0]) < MIN_LANDMARK_LOGIT:
+            found = self._landmarks_in(photo, region)
+            if found is None:
                 raise refused("no_face")
-            landmarks = region.outside(np.reshape(points, (478, 3)))
-            region = _tracked_region(landmarks)
+            landmarks, region = found, _tracked_region(found)
         return landmarks
+
+    def _landmarks_in(self, photo: Pixels, region: Region) -> Points | None:
+        """Ask the landmark network once; None where it sees no face."""
+        crop = cv2.warpAffine(
+            photo, region.matrix(), (256, 256), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        self._landmarks.setInput(cv2.dnn.blobFromImage(crop, 1 / 255, (256, 256), swapRB=True))
+        points, logit = self._landmarks.forward(["Identity", "Identity_1"])
+        seen = float(np.ravel(logit)[0]) >= MIN_LANDMARK_LOGIT
+        return region.outside(np.reshape(points, (478, 3))) if seen else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +263,19 @@ def _tracked_region(landmarks: Points) -> Region:
     return Region(float(x), float(y), 1.5 * float((high - low).max()), angle)
 
 
-def _judge(face: Face) -> None:
-    """Refuse, for the first reason that applies, a face that could not speak well."""
+def judge(face: Face, *, light: bool = True) -> None:
+    """Refuse, for the first reason that applies, a face that could not speak well; without `light` by its place alone.
+
+    Raises PhotoRefused.
+    """
     if face.pupils_px < MIN_PUPILS_PX:
         raise refused("too_small")
     if _outside(face):
         raise refused("cut_off")
     if _turn(face.landmarks) > MAX_TURN:
         raise refused("turned_away")
+    if not light:
+        return
     luma = _face_luma(face)
     if luma.mean() < DARK_LUMA or luma.std() < FLAT_LUMA:
         raise refused("too_dark")

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lipsync.lettering import ABOVE, UNIT, written
+
 GLYPH_SHARE = 0.036
 """Height of the letters as a share of the picture's height: 15 pixels on the smallest rung (432 lines)."""
 MIN_GLYPH_PX = 12
 FINE = 8
 """Letters are drawn this much larger and averaged down."""
-FONT, SCALE, THICK, UNIT = cv2.FONT_HERSHEY_DUPLEX, 5.0, 14, 128
-"""What other words than "AI" are written with, before they are brought to capitals UNIT pixels high."""
 PLATE, PLATE_COVER = 30, 0.72
 INK = 232
 
@@ -34,19 +34,19 @@ class Label:
 
     @classmethod
     def for_height(cls, picture_height: int, text: str = "AI") -> Label:
-        """Draw it for a picture of that many lines."""
+        """Draw it for a picture of that many lines. Raises ModelMissing where words need a font that is not there."""
         glyph = max(MIN_GLYPH_PX, round(GLYPH_SHARE * picture_height))
-        written = None if text == "AI" else _written(text)
-        across = WIDTH if written is None else written.shape[1] / UNIT
+        line = None if text == "AI" else written(text)
+        across = WIDTH if line is None else line.shape[1] / UNIT
         height, width = _even(glyph * (1 + 2 * PADDING)), _even(glyph * (across + 2.6 * PADDING))
         ink, plate = (np.zeros((height * FINE, width * FINE), np.uint8) for _ in range(2))
         origin = np.array([(width - glyph * across) / 2, (height - glyph) / 2])
-        if written is None:
+        if line is None:
             for shape, value in ((LETTER_A, 255), (LETTER_A_HOLE, 0), (LETTER_I, 255)):
                 points = (origin + np.array(shape) * glyph) * FINE
                 cv2.fillPoly(ink, [np.round(points).astype(np.int32)], value)
         else:
-            _write(ink, written, round(origin[0] * FINE), round(origin[1] * FINE), glyph * FINE)
+            _write(ink, line, round(origin[0] * FINE), round(origin[1] * FINE), glyph * FINE)
         _rounded(plate, round(0.3 * height * FINE))
         letters, ground = (
             cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
@@ -68,23 +68,12 @@ class Label:
             part[:] = (part * (1 - thin) + 128 * thin + 0.5).astype(np.uint8)
 
 
-def _written(text: str) -> NDArray[np.uint8]:
-    """Return a line's ink, cut to its width and to where capitals begin, 1 / UNIT of its height above the line."""
-    canvas = np.zeros((4 * UNIT, UNIT * (2 + 2 * len(text))), np.uint8)
-    capital, line = canvas.copy(), canvas
-    for into, words in ((capital, "H"), (line, text)):
-        cv2.putText(into, words, (UNIT, 2 * UNIT), FONT, SCALE, (255,), THICK, cv2.LINE_AA)
-    rows, columns = (np.flatnonzero(ink.max(axis=axis) > 127) for ink, axis in ((capital, 1), (line, 0)))
-    share = UNIT / (rows[-1] - rows[0] + 1)
-    cut = line[rows[0] : rows[-1] + 1 + UNIT // 2, columns[0] : columns[-1] + 1]
-    size = (max(1, round(cut.shape[1] * share)), round(cut.shape[0] * share))
-    return np.asarray(cv2.resize(cut, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _write(ink: NDArray[np.uint8], written: NDArray[np.uint8], x: int, y: int, glyph: int) -> None:
+def _write(ink: NDArray[np.uint8], words: NDArray[np.uint8], x: int, y: int, glyph: int) -> None:
     """Lay a line with capitals `glyph` pixels high over the mask, its upper left corner at (x, y)."""
-    size = (round(written.shape[1] * glyph / UNIT), round(written.shape[0] * glyph / UNIT))
-    line = cv2.resize(written, size, interpolation=cv2.INTER_AREA)[: ink.shape[0] - y]
+    size = (max(1, round(words.shape[1] * glyph / UNIT)), round(words.shape[0] * glyph / UNIT))
+    line = cv2.resize(words, size, interpolation=cv2.INTER_AREA)
+    y -= round(ABOVE * glyph / UNIT)
+    line, y = line[max(0, -y) :][: ink.shape[0] - max(0, y)], max(0, y)
     area = ink[y : y + line.shape[0], x : x + line.shape[1]]
     np.maximum(area, line[:, : area.shape[1]], out=area)
 

@@ -21,7 +21,7 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """The visible label: its words (ASCII) and the corner of the face's rectangle in which it stands."""
+    """The visible label: its words and the corner of the face's rectangle in which it stands."""
 
     text: str = "AI"
     place: Corner = "top-right"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
@@ -22,20 +22,21 @@ from encoder.model import Presentation, Rendition, Slot
 from encoder.tools import Tools, find_tools, open_tool
 from lipsync.compose import AI, Compositor, Frame, check_room
 from lipsync.credentials import issuer_for
-from lipsync.errors import NotAPicture, RenderFailed
+from lipsync.errors import RenderFailed
 from lipsync.face import Face, FaceFinder
 from lipsync.findings import inspect
-from lipsync.mark import Mark, new_render_id
+from lipsync.life import life_of
+from lipsync.mark import Mark
 from lipsync.mouthnet import MouthNet
 from lipsync.narration import ENGINE, SAMPLE_RATE_HZ, MouthTrack, analyse, bake, read_speech
 from lipsync.photo import encode_photo, read_photo
+from lipsync.portrait import RATE, Means, portrait_of
 from lipsync.protocols import Fragment, Signing, Stamp, Take
 from lipsync.provenance import Statement, sign, sign_file
 from lipsync.slicing import encode_still, fits
 from lipsync.splice import encode_insert, mezzanine_frames
 from lipsync.still import StillScene, scene_of
 
-FILE_RATE = Fraction(25)
 SMALLEST_LINES, LARGEST_LINES = 144, 2160
 
 
@@ -46,7 +47,11 @@ class Studio:
     less. Raises ModelMissing, ToolMissing or CertificateUnusable where something is not set up.
     """
 
-    def __init__(self, signing: Signing, tools: Tools | None = None, models: Path | None = None) -> None:
+    def __init__(
+        self, signing: Signing, tools: Tools | None = None, models: Path | None = None, *, life: bool = True
+    ) -> None:
+        """`life` says whether faces in slots blink and sway, where the slot allows it."""
+        self._life = life
         self._issuer = issuer_for(signing)
         self._tools = tools or find_tools()
         self._finder = FaceFinder(models)
@@ -73,64 +78,35 @@ class Studio:
         *,
         size: str = "720p",
         stamp: Stamp = AI,
-        on_progress: Callable[[float], None] = lambda percent: None,
+        life: bool = True,
+        on_progress: Callable[[int, int], None] = lambda done, pictures: None,
     ) -> None:
-        """Write an MP4 (H.264, AAC, 25 pictures/s) of the whole photo, `size` lines high, speaking.
+        """Write an MP4 (H.264, AAC, 25 pictures/s) of the whole photo or video, `size` lines high, speaking.
 
-        `on_progress` gets 0..100. `out` appears when it is whole. Raises NotAPicture, PictureTooLarge, PhotoRefused,
-        SpeechUnreadable, RenderFailed.
+        The same inputs give the same pictures, their mark included. `on_progress` gets the pictures done and how many
+        there will be. `out` appears when it is whole. Raises NotAPicture, PictureTooLarge, PhotoRefused,
+        SpeechUnreadable, RenderFailed, all before any picture is made but for what the encoder may find.
         """
-        portrait, render_id = self._portrait(face_picture, _lines(size)), new_render_id()
-        compositor = Compositor.portrait(portrait, stamp, self._net)
+        lines = _lines(size)
+        _check_target(out, face_picture, speech)
         samples = read_speech(speech, self._tools)
-        states = analyse(samples, FILE_RATE, -(-len(samples) * int(FILE_RATE) // SAMPLE_RATE_HZ))
-        if not out.parent.is_dir():
-            raise RenderFailed(f"there is no folder {str(out.parent)!r}")
+        frames = -(-len(samples) * int(RATE) // SAMPLE_RATE_HZ)
+        portrait = portrait_of(face_picture, lines, frames, stamp, Means(self._tools, self._finder, self._net))
+        seed = hashlib.sha256(samples.astype("<f4").tobytes()).hexdigest()
+        states = analyse(samples, RATE, frames)
+        signs = life_of(seed, RATE, frames) if life else np.zeros((frames, 4), np.float32)
+        render_id = _render_id(face_picture, seed, f"{lines} {stamp} {life}")
         part = out.with_name(f".{out.name}.{os.getpid()}.part")
         try:
-            self._encode(compositor, states, speech, part, render_id=render_id, on_progress=on_progress)
+            command = file_command(self._tools, portrait.width, portrait.height, speech, part)
+            mark = Mark(render_id, portrait.width, portrait.height, RATE)
+            _encode(command, _marked(portrait.frames(states, signs), mark), lambda done: on_progress(done, frames))
             sign_file(part, out, Statement("A speaking face", render_id), self._issuer)
         except (EncoderError, OSError) as error:
             raise RenderFailed(str(error)) from error
         finally:
+            portrait.close()
             part.unlink(missing_ok=True)
-
-    def _portrait(self, face_picture: Path, lines: int) -> Face:
-        """Return the face in its whole photo, scaled to that many lines, with even sides."""
-        try:
-            photo = read_photo(face_picture.read_bytes())
-        except OSError as error:
-            raise NotAPicture(f"{face_picture.name!r} cannot be opened") from error
-        height, width = photo.shape[:2]
-        return self._finder.find(photo).scaled(max(2, 2 * round(width * lines / height / 2)), lines)
-
-    def _encode(
-        self,
-        compositor: Compositor,
-        states: NDArray[np.float32],
-        speech: Path,
-        target: Path,
-        *,
-        render_id: int,
-        on_progress: Callable[[float], None],
-    ) -> None:
-        still = compositor.blank()
-        compositor.expect(states)
-        width, height = still.shape[1], still.shape[0] * 2 // 3
-        mark = Mark(render_id, width, height, FILE_RATE)
-        command = file_command(self._tools, width, height, speech, target)
-        with open_tool(command, stdin=True) as child:
-            assert child.stdin is not None
-            try:
-                for number, state in enumerate(states):
-                    shown = compositor.compose(still, state)
-                    mark.put(shown, number)
-                    child.stdin.write(shown.data)
-                    on_progress(100 * (number + 1) / len(states))
-                child.stdin.close()
-            except BrokenPipeError:
-                pass  # the encoder has ended; `check` knows why
-            child.check()
 
     def render_insert(
         self, face: Face, take: Take, *, cancelled: Callable[[], bool] = lambda: False
@@ -179,7 +155,9 @@ class Studio:
 
         Every picture that shows the face carries the mark; the others are bit by bit the mezzanine's.
         """
-        windows = [_Window.of(take, presentation, seen, self._net) for seen in slots_in(presentation, numbers)]
+        windows = [
+            _Window.of(take, presentation, seen, self._net, life=self._life) for seen in slots_in(presentation, numbers)
+        ]
         for window in windows:
             window.ground = partial(self._ground, take.folder, presentation, window.slot, size)
         mark = Mark(take.render_id, *size, presentation.grid.rate)
@@ -208,7 +186,7 @@ class Studio:
         cancelled: Callable[[], bool],
     ) -> Iterator[Fragment]:
         """Yield the fragments of segments that show nothing but the face in front of a still picture."""
-        grid, window = presentation.grid, _Window.of(take, presentation, slot, self._net)
+        grid, window = presentation.grid, _Window.of(take, presentation, slot, self._net, life=False)
         scene = scene_of(take.folder, slot.id, numbers.start, size, self._tools)
         frames = range(grid.frames_of(numbers.start).start, grid.frames_of(numbers[-1]).stop)
         states = window.states[frames.start - window.frames.start : frames.stop - window.frames.start]
@@ -243,6 +221,43 @@ class Studio:
         return inspect(video, self._issuer.anchors, self._tools).to_json()
 
 
+def _marked(frames: Iterator[Frame], mark: Mark) -> Iterator[Frame]:
+    for number, frame in enumerate(frames):
+        mark.put(frame, number)
+        yield frame
+
+
+def _encode(command: Sequence[str], frames: Iterator[Frame], on_done: Callable[[int], None]) -> None:
+    """Send pictures to an encoder. Raises EncoderError."""
+    with open_tool(command, stdin=True) as child:
+        assert child.stdin is not None
+        try:
+            for number, frame in enumerate(frames, 1):
+                child.stdin.write(frame.data)
+                on_done(number)
+            child.stdin.close()
+        except BrokenPipeError:
+            pass  # the encoder has ended; `check` knows why
+        child.check()
+
+
+def _check_target(out: Path, *inputs: Path) -> None:
+    """Raise RenderFailed where the file could not be written, or would lie over what it is made from."""
+    if not out.parent.is_dir():
+        raise RenderFailed(f"there is no folder {str(out.parent)!r}")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise RenderFailed(f"{str(out)!r} cannot be written")
+    if any(out.exists() and path.exists() and out.samefile(path) for path in inputs):
+        raise RenderFailed(f"{str(out)!r} is one of the files that it is made from")
+
+
+def _render_id(face: Path, seed: str, choices: str) -> int:
+    """Return a number of 32 bits for the mark: of the same inputs the same."""
+    with face.open("rb") as file:
+        of_face = hashlib.file_digest(file, "sha256").hexdigest()
+    return int(hashlib.sha256(f"{of_face} {seed} {choices}".encode()).hexdigest()[:8], 16)
+
+
 @dataclass(slots=True)
 class _Window:
     """One slot's pictures in a render: when the face is seen, where, and what its mouth does.
@@ -255,13 +270,18 @@ class _Window:
     frames: range
     states: NDArray[np.float32]
     net: MouthNet
+    life: NDArray[np.float32]
     compositor: Compositor | None = None
     ground: Callable[[], Frame] | None = None
 
     @classmethod
-    def of(cls, take: Take, presentation: Presentation, slot: Slot, net: MouthNet) -> _Window:
+    def of(cls, take: Take, presentation: Presentation, slot: Slot, net: MouthNet, *, life: bool) -> _Window:
         frames = presentation.grid.frames_within(slot.start_s, slot.duration_s)
-        return cls(take, slot, frames, track_of(take.folder, presentation, slot).states, net)
+        track = track_of(take.folder, presentation, slot)
+        signs = np.zeros((len(frames), 4), np.float32)
+        if life and slot.life and slot.compose == "moving":
+            signs = life_of(track.audio_sha256, presentation.grid.rate, len(frames)).astype(np.float32)
+        return cls(take, slot, frames, track.states, net, signs)
 
     def filled(self, face: Face, frame: Frame, number: int) -> Frame:
         """Return frame `number` of the chapter with the face in it, or as it is outside the window."""
@@ -272,7 +292,8 @@ class _Window:
             self.compositor.expect(self.states[number - self.frames.start :])
             if self.ground and number > self.frames.start:
                 self.compositor.begin(self.ground(), number - self.frames.start)
-        return self.compositor.compose(frame, self.states[number - self.frames.start])
+        at = number - self.frames.start
+        return self.compositor.compose(frame, self.states[at], self.life[at])
 
 
 def slots_in(presentation: Presentation, numbers: range) -> list[Slot]:
@@ -365,7 +386,7 @@ def file_command(tools: Tools, width: int, height: int, speech: Path, target: Pa
     """Return the command that makes an MP4 of I420 pictures on standard input and the sound of `speech`."""
     return (
         *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-y"),
-        *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", str(FILE_RATE), "-i", "pipe:0"),
+        *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", str(RATE), "-i", "pipe:0"),
         *("-i", f"file:{speech}", "-map", "0:v", "-map", "1:a:0", "-map_metadata", "-1"),
         *("-c:v", "libx264", "-preset", "veryfast", "-crf", "19", "-bf", "0"),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),

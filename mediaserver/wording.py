@@ -11,7 +11,10 @@ from mediaserver.settings import Settings
 
 # Two letters that are read at once, as broadcasters and regulators use them; "AI" everywhere else.
 SHORT = {"de": "KI", "fr": "IA", "es": "IA", "it": "IA", "pt": "IA", "ca": "IA", "gl": "IA", "ro": "IA"}
+SHORT |= {"ar": "ذكاء اصطناعي"}
 LONGEST = 24
+_WRITABLE = re.compile(r"[ -~\u00a1-\u024f\u0370-\u04ff\u0600-\u06ff]*")
+"""Latin, Greek, Cyrillic and Arabic: what the label's font has."""
 
 
 def stamp_for(settings: Settings, language: str = "") -> Stamp:
@@ -23,7 +26,8 @@ def stamp_for(settings: Settings, language: str = "") -> Stamp:
 def check_label(settings: Settings) -> None:
     """Raise SettingsError if the label could not be written as it is asked for."""
     text, places = settings.label_text, get_args(Corner)
-    if not (text.isascii() and text.isprintable() and len(text) <= LONGEST) or (text and not text.strip()):
-        raise SettingsError(f"label_text = {text!r}: it must be 1 to {LONGEST} letters without accents, or empty.")
+    if not (_WRITABLE.fullmatch(text) and text.isprintable() and len(text) <= LONGEST) or (text and not text.strip()):
+        scripts = "Latin, Greek, Cyrillic or Arabic"
+        raise SettingsError(f"label_text = {text!r}: it must be 1 to {LONGEST} {scripts} letters, or empty.")
     if settings.label_place not in places:
         raise SettingsError(f"label_place = {settings.label_place!r}: it must be one of {', '.join(places)}.")

@@ -29,7 +29,7 @@ COMPOSITION = {
 }
 TYPES_OF_OTHERS = {"encoder.model", "encoder.manifest", "encoder.errors", "lipsync.protocols", "lipsync.errors"}
 PURE = {"model.py", "manifest.py", "ladder.py", "commands.py"}
-HEAVY = ("torch", "librosa", "scipy", "cv2", "dbos", "onnxruntime", "openvino", "hibari")
+HEAVY = ("torch", "librosa", "scipy", "cv2", "dbos", "onnxruntime", "hibari")
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -24,6 +24,7 @@ id = "you"
 start = 2.5
 duration = 2
 face = {x = 0.25, y = 0.1, w = 0.5, h = 0.8}
+life = false
 """
 
 

@@ -13,7 +13,15 @@ from tests.mediaserver.conftest import Publish, Serve
 
 @pytest.mark.parametrize(
     ("language", "text"),
-    [("", "AI"), ("en-GB", "AI"), ("de", "KI"), ("fr-CA,en;q=0.5", "IA"), ("pt_BR", "IA"), ("ar", "AI"), ("<x>", "AI")],
+    [
+        ("", "AI"),
+        ("en-GB", "AI"),
+        ("de", "KI"),
+        ("fr-CA,en;q=0.5", "IA"),
+        ("pt_BR", "IA"),
+        ("ar", "ذكاء اصطناعي"),
+        ("<x>", "AI"),
+    ],
 )
 def test_the_label_speaks_the_viewers_language(language: str, text: str):
     assert stamp_for(Settings(), language) == Stamp(text, "top-right")
@@ -26,7 +34,7 @@ def test_the_operators_words_and_place_go_first():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"label_text": " "}, {"label_text": "généré"}, {"label_text": "x" * 25}, {"label_place": "middle"}]
+    "wrong", [{"label_text": " "}, {"label_text": "生成"}, {"label_text": "x" * 25}, {"label_place": "middle"}]
 )
 def test_a_label_that_could_not_be_seen_is_refused(wrong: dict[str, str]):
     with pytest.raises(SettingsError, match="label_"):

@@ -1,0 +1,124 @@
+"""A face that speaks by itself, in its own photo or video: the pictures of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from encoder.tools import Tools
+from lipsync.box import Box
+from lipsync.clip import Clip
+from lipsync.compose import Compositor, Frame, PlacedLabel, planes_of
+from lipsync.errors import NotAPicture, PictureTooLarge
+from lipsync.face import Face, FaceFinder
+from lipsync.mouthnet import MouthNet
+from lipsync.movement import Floats
+from lipsync.photo import MAX_BYTES, Pixels, read_header, read_photo
+from lipsync.protocols import Stamp
+from lipsync.renderer import Renderer
+
+RATE = Fraction(25)
+"""Pictures in a second of the file."""
+
+
+class Portrait(Protocol):
+    """Pictures of one size, `width` by `height`."""
+
+    width: int
+    height: int
+
+    def frames(self, states: Floats, life: Floats) -> Iterator[Frame]:
+        """Yield an I420 picture with its label for every state of the mouth."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What portraits are made with."""
+
+    tools: Tools
+    finder: FaceFinder
+    net: MouthNet
+
+
+def portrait_of(path: Path, lines: int, frames: int, stamp: Stamp, means: Means) -> Portrait:
+    """Return the face in a picture or video, `lines` high, for as many frames.
+
+    Raises NotAPicture, PictureTooLarge, PhotoRefused.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise NotAPicture(f"{path.name!r} cannot be opened") from error
+    if _is_picture(start):
+        photo = read_photo(start)
+        height, width = photo.shape[:2]
+        face = means.finder.find(photo).scaled(max(2, 2 * round(width * lines / height / 2)), lines)
+        return PhotoPortrait(face, stamp, means.net)
+    clip = Clip.read(path, lines, frames, rate=RATE, tools=means.tools, finder=means.finder)
+    return ClipPortrait(clip, stamp, means.net)
+
+
+def _is_picture(start: bytes) -> bool:
+    """Whether a file begins as one of the picture kinds does, be it damaged or not."""
+    try:
+        read_header(start)
+    except PictureTooLarge:
+        return True
+    except NotAPicture:
+        return start.startswith((b"\xff\xd8\xff", b"\x89PNG")) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
+    return True
+
+
+class PhotoPortrait:
+    """A photo: all but the mouth stands still, but for the signs of life."""
+
+    def __init__(self, face: Face, stamp: Stamp, net: MouthNet) -> None:
+        self._compositor = Compositor.portrait(face, stamp, net)
+        self.height, self.width = face.picture.shape[:2]
+
+    def frames(self, states: Floats, life: Floats) -> Iterator[Frame]:
+        still = self._compositor.blank()
+        self._compositor.expect(states)
+        for state, signs in zip(states, life, strict=True):
+            yield self._compositor.compose(still, state, signs)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class ClipPortrait:
+    """A video: head and eyes move as they do there, the mouth alone is replaced, where the face is seen."""
+
+    def __init__(self, clip: Clip, stamp: Stamp, net: MouthNet) -> None:
+        self._clip, self._net = clip, net
+        self.height, self.width = clip.frame(0)[0].shape[:2]
+        self._label = PlacedLabel(Box(0, 0, self.width, self.height), self.height, stamp)
+
+    def frames(self, states: Floats, life: Floats) -> Iterator[Frame]:
+        for number, state in enumerate(states):
+            picture, face, strength = self._clip.frame(number)
+            if face is not None:
+                self._replace_mouth(picture, face, state, strength)
+            luma, blue, red = planes_of(picture)
+            frame = np.concatenate([luma.ravel(), blue.ravel(), red.ravel()]).reshape(-1, self.width)
+            self._label.stamp(frame)
+            yield frame
+
+    def close(self) -> None:
+        self._clip.close()
+
+    def _replace_mouth(self, picture: Pixels, face: Face, state: Floats, strength: float) -> None:
+        renderer = Renderer(face, self._net)
+        patch = renderer.patch(state.tolist())
+        part = picture[renderer.box.rows, renderer.box.columns]
+        blend = part + np.float32(strength) * (patch.astype(np.float32) - part)
+        part[:] = (blend + 0.5).astype(np.uint8)
