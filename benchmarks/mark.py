@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from encoder.commands import insert_encoder, insert_x264  # noqa: E402
+from encoder.insert import insert_encoder, insert_x264  # noqa: E402
 from encoder.model import Placement  # noqa: E402
 from encoder.tools import find_tools, open_tool, run_tool  # noqa: E402
 from lipsync.compose import Compositor, Frame, rectangle_of  # noqa: E402
@@ -155,7 +155,7 @@ def encoded(frames: Iterator[Frame], width: int, height: int, outputs: dict[str,
         lines = int(rung[:-1])
         peak = 8_000_000 * lines // 1080
         words += ["-vf", f"scale={2 * round(lines * 8 / 9)}:{lines}:flags=bicubic"]
-        words += [*insert_encoder("veryfast", insert_x264(50, "40", peak)), str(file)]
+        words += [*insert_encoder("veryfast", insert_x264(50, "40", peak, Fraction(2))), str(file)]
     with open_tool(words, stdin=True) as child:
         assert child.stdin is not None
         for frame in frames:

@@ -13,29 +13,24 @@ from pathlib import Path
 
 from encoder import webm
 from encoder.alpha import PROGRESSIVE, stacked_height
-from encoder.boxes import (
-    Layout,
-    Sample,
+from encoder.bitstreams import (
     annexb_units,
     codecs_of,
-    decode_time,
-    edit_start,
-    find,
     hevc_profile,
     hevc_sets,
     length_prefixed_units,
     parameter_sets,
-    read_layout,
-    read_samples,
     sequence_header,
     told_hevc_profile,
     with_parameter_sets,
     with_sequence_header,
 )
+from encoder.boxes import Layout, Sample, decode_time, edit_start, find, read_layout, read_samples
 from encoder.chunk import Chunk
-from encoder.commands import INSERT_PRESET, decode_command, insert_x264, package_command, parameter_sets_command
+from encoder.commands import decode_command, package_command
 from encoder.errors import BadBoxes, VerificationFailed
 from encoder.guard import ANY, Care
+from encoder.insert import INSERT_PRESET, insert_x264, parameter_sets_command
 from encoder.model import CODECS, Grid, InsertFormat, Picture, Rendition, Rung, Sound, target_s
 from encoder.tools import Tools, run_guarded
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor, gcd
 
-from encoder.boxes import Sample, length_prefixed_units
+from encoder.bitstreams import length_prefixed_units
+from encoder.boxes import Sample
 from lipsync.box import Box
 from lipsync.errors import RenderFailed
 from lipsync.slices import KEY_SLICE, OTHER_SLICE, Format, moved, read_slice, skipped

@@ -13,8 +13,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 
-from encoder.boxes import ParameterSets, annexb_units, read_samples
-from encoder.commands import FRAGMENTS, INSERT_CRF
+from encoder.bitstreams import ParameterSets, annexb_units
+from encoder.boxes import read_samples
+from encoder.commands import FRAGMENTS
+from encoder.insert import INSERT_CRF
 from encoder.model import Grid, Rendition
 from encoder.tools import Tools, open_tool
 from lipsync.compose import Frame
@@ -26,8 +28,8 @@ from lipsync.splice import Arrivals, Feeder, Reader, regrid
 from lipsync.still import StillScene, scaled_picture
 
 PRESET = "ultrafast"
-BACKDROP_SHARE, BOX_SHARE, BUFFER_SHARE = 0.45, 0.4, 0.2
-"""Of 2 s at the declared peak the backdrop takes at most 0.9 s, the box 0.4 of the rate and a buffer of 0.2 s."""
+BACKDROP_SHARE, BOX_SHARE, BUFFER_SHARE = 0.45, 0.4, 0.1
+"""Of a segment at the declared peak the backdrop takes 0.45 at most, the box 0.4 at its rate and 0.1 from a buffer."""
 COMMON = f"threads=1:no-deblock=1:mbtree=0:rc-lookahead=0:aud=0:mvrange={MOTION_PX}"
 
 
@@ -87,9 +89,13 @@ class SlicedRung:
         form = format_of(rendition.insert.sps, rendition.insert.pps)
         return cls(rendition, grid, inlay, form, f"{rendition.insert.x264_params}:{COMMON}")
 
-    def bits(self, share: float) -> int:
-        """Return that share of the declared peak, in kbit/s, as x264 counts."""
+    def rate_kbps(self, share: float) -> int:
+        """Return that share of the declared peak, as x264 counts."""
         return max(1, int(self.rendition.bandwidth_bps * share / 1000))
+
+    def segment_kbit(self, share: float) -> int:
+        """Return that share of what a segment may have at the declared peak."""
+        return max(1, int(self.rate_kbps(share) * self.grid.frames_per_segment / self.grid.rate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ def box_command(rung: SlicedRung, tools: Tools) -> list[str]:
     """Return the process that encodes the box of one rendition from I420 pictures on standard input."""
     box = rung.inlay.pixels
     x264 = f"{rung.x264}:slice-max-mbs={-(-box.w // MACROBLOCK_PX)}"
-    vbv = f":vbv-maxrate={rung.bits(BOX_SHARE)}:vbv-bufsize={rung.bits(BUFFER_SHARE)}"
+    vbv = f":vbv-maxrate={rung.rate_kbps(BOX_SHARE)}:vbv-bufsize={rung.segment_kbit(BUFFER_SHARE)}"
     return [
         *_pictures(tools, box.w, box.h, rung.grid.rate, "pipe:0"),
         *(*_x264(x264 + vbv), "-flush_packets", "1", "-movflags", FRAGMENTS, "-f", "mp4", "pipe:1"),
@@ -134,7 +140,7 @@ def backdrop_command(rung: SlicedRung, outputs: Sequence[int], tools: Tools) -> 
     crops = [f"[s{i}]crop={p.w}:{p.h}:{p.x}:{p.y}:exact=1[v{i}]" for i, p in enumerate(parts)]
     command = [*_pictures(tools, inlay.width, inlay.height, rung.grid.rate, "pipe:0"), "-filter_complex"]
     command.append(";".join([split, *crops]))
-    kbit = 2 * rung.bits(BACKDROP_SHARE)
+    kbit = rung.segment_kbit(BACKDROP_SHARE)
     for i, (part, output) in enumerate(zip(parts, outputs, strict=True)):
         share = max(8, kbit * part.w * part.h // (inlay.width * inlay.height))
         x264 = f"{rung.x264}:vbv-maxrate={share}:vbv-bufsize={share}"

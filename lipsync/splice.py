@@ -14,8 +14,9 @@ from typing import IO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.boxes import ParameterSets, Sample, boxes, parameter_sets, read_samples, write_fragment
-from encoder.commands import frames_command, insert_command
+from encoder.bitstreams import ParameterSets, parameter_sets
+from encoder.boxes import Sample, boxes, read_samples, write_fragment
+from encoder.insert import frames_command, insert_command
 from encoder.model import Grid, Presentation, Rendition, Slot
 from encoder.tools import Tools, open_tool
 from lipsync.errors import InsertDoesNotFit, RenderFailed

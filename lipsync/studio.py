@@ -333,7 +333,9 @@ def _parts(
 
     def still(number: int) -> bool:
         frames = presentation.grid.frames_of(number)
-        whole = window.start <= frames.start and frames.stop <= window.stop
+        inside = window.start <= frames.start and frames.stop <= window.stop
+        # a short last segment has not the bytes for a background of its own
+        whole = inside and len(frames) == presentation.grid.frames_per_segment
         return whole and len(slots_in(presentation, range(number, number + 1))) == 1
 
     able = slot.compose == "still" and all(fits(r) for r in renditions)

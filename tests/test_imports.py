@@ -21,6 +21,7 @@ COMPOSITION = {
     "jobs.py",
     "jobwork.py",
     "jobroom.py",
+    "jobhooks.py",
     "cli.py",
     "doctor.py",
     "setup.py",
@@ -28,7 +29,7 @@ COMPOSITION = {
     "demo.py",
 }
 TYPES_OF_OTHERS = {"encoder.model", "encoder.manifest", "encoder.errors", "lipsync.protocols", "lipsync.errors"}
-PURE = {"model.py", "manifest.py", "ladder.py", "commands.py"}
+PURE = {"model.py", "manifest.py", "ladder.py", "commands.py", "insert.py"}
 HEAVY = ("torch", "librosa", "scipy", "cv2", "dbos", "onnxruntime", "hibari")
 
 

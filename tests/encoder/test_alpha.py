@@ -10,7 +10,8 @@ import pytest
 
 from encoder import alpha, manifest, package, stages
 from encoder.alpha import GUARD_ROWS, rungs_of, stacked_height
-from encoder.boxes import hevc_sets, length_prefixed_units, read_samples
+from encoder.bitstreams import hevc_sets, length_prefixed_units
+from encoder.boxes import read_samples
 from encoder.capabilities import layered_codecs
 from encoder.commands import chunk_command
 from encoder.errors import BadSidecar, VerificationFailed

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoder import boxes
+from encoder import bitstreams, boxes
 from encoder.boxes import Sample
 from encoder.commands import FRAGMENTS, package_command
 from encoder.errors import BadBoxes
@@ -89,12 +89,12 @@ def test_a_second_pair_of_parameter_sets_leaves_the_first_and_the_pictures_alone
 ):
     layout, data = boxes.read_layout(flat), flat.read_bytes()
     init = data[: layout.init_size]
-    before = boxes.parameter_sets(init)
-    grown = boxes.with_parameter_sets(init, b"\x67\x64\x00\x0a\x4b", b"\x68\x4a\xe3\xcb")
-    after = boxes.parameter_sets(grown)
+    before = bitstreams.parameter_sets(init)
+    grown = bitstreams.with_parameter_sets(init, b"\x67\x64\x00\x0a\x4b", b"\x68\x4a\xe3\xcb")
+    after = bitstreams.parameter_sets(grown)
     assert after.sps == (*before.sps, b"\x67\x64\x00\x0a\x4b")
     assert after.pps == (*before.pps, b"\x68\x4a\xe3\xcb")
-    assert boxes.codecs_of(grown) == boxes.codecs_of(init)
+    assert bitstreams.codecs_of(grown) == bitstreams.codecs_of(init)
     assert [b.type for b in boxes.boxes(grown)] == [b.type for b in boxes.boxes(init)]
     (tmp_path / "two.mp4").write_bytes(grown + data[layout.init_size :])
     assert [s.size for s in boxes.read_layout(tmp_path / "two.mp4").segments] == [s.size for s in layout.segments]
@@ -103,8 +103,8 @@ def test_a_second_pair_of_parameter_sets_leaves_the_first_and_the_pictures_alone
 
 def test_the_codecs_parameter_names_profile_and_level_of_the_bitstream(flat: Path):
     init = flat.read_bytes()[: boxes.read_layout(flat).init_size]
-    sps = boxes.parameter_sets(init).sps[0]
-    assert boxes.codecs_of(init) == f"avc1.{sps[1:4].hex()}"
+    sps = bitstreams.parameter_sets(init).sps[0]
+    assert bitstreams.codecs_of(init) == f"avc1.{sps[1:4].hex()}"
 
 
 @pytest.mark.parametrize(
@@ -133,13 +133,13 @@ def test_a_file_without_fragments_is_refused(tmp_path: Path):
 @given(st.lists(st.binary(min_size=1, max_size=20).filter(lambda u: b"\0\0" not in u and u[-1] and u[0]), max_size=5))
 def test_units_come_back_from_a_byte_stream(units: list[bytes]):
     stream = b"".join(b"\0\0\0\1" + unit for unit in units)
-    assert list(boxes.annexb_units(stream)) == units
+    assert list(bitstreams.annexb_units(stream)) == units
 
 
 @given(st.lists(st.binary(max_size=20), max_size=5))
 def test_units_come_back_from_a_sample(units: list[bytes]):
     sample = b"".join(struct.pack(">I", len(unit)) + unit for unit in units)
-    assert list(boxes.length_prefixed_units(sample)) == units
+    assert list(bitstreams.length_prefixed_units(sample)) == units
 
 
 @given(

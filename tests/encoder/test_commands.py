@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from encoder import commands
+from encoder import commands, insert
 from encoder.ladder import ladder_for
 from encoder.model import Footage, Grid, Ladder, Master, Placement, Slot, Sound, Track
 from encoder.tools import Tools
@@ -168,7 +168,7 @@ def test_a_picture_segment_is_never_two_groups():
 
 
 def test_the_settings_of_inserts():
-    assert commands.insert_x264(50, "4.0", 8_000_000, Fraction(2)) == (
+    assert insert.insert_x264(50, "4.0", 8_000_000, Fraction(2)) == (
         "keyint=50:min-keyint=50:scenecut=0:open-gop=0:bframes=0:ref=1:weightp=0:8x8dct=1:cabac=0:"
         "rc-lookahead=10:sync-lookahead=0:stitchable=1:sps-id=1:level=4.0:vbv-maxrate=6400:vbv-bufsize=2880"
     )

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from encoder import package, stages
-from encoder.boxes import annexb_units, decode_time, edit_start, parameter_sets, read_layout, read_samples
+from encoder.bitstreams import annexb_units, parameter_sets
+from encoder.boxes import decode_time, edit_start, read_layout, read_samples
 from encoder.chunk import fragments as fragments_of
-from encoder.commands import FRAGMENTS, TAGGED, insert_encoder
+from encoder.commands import FRAGMENTS, TAGGED
 from encoder.errors import EncoderError, VerificationFailed
+from encoder.insert import insert_encoder
 from encoder.model import Presentation, Rendition
 from encoder.tools import Tools, run_tool
 from tests.encoder.conftest import Published

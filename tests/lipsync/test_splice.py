@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from encoder import stages
-from encoder.boxes import decode_time, parameter_sets, read_samples
+from encoder.bitstreams import parameter_sets
+from encoder.boxes import decode_time, read_samples
 from encoder.model import Presentation
 from encoder.tools import Tools, find_tools, run_tool
 from lipsync.errors import InsertDoesNotFit, RenderFailed

@@ -11,7 +11,8 @@ from urllib.parse import urljoin
 
 import pytest
 
-from encoder.boxes import boxes, codecs_of, decode_time, edit_start, find, read_samples
+from encoder.bitstreams import codecs_of
+from encoder.boxes import boxes, decode_time, edit_start, find, read_samples
 from tests.manifests.conftest import Site
 from tests.manifests.dashrules import NAMESPACE, Media, faults_of, media_of, seconds
 from tests.manifests.hlsrules import (
