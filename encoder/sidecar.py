@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -98,6 +99,15 @@ def parse_slots(path: Path, said: dict[str, Any], grid: Grid) -> tuple[Slot, ...
     if len({slot.id for slot in slots}) < len(slots):
         raise BadSidecar(path, "two slots have the same id.")
     return slots
+
+
+def speaker_notes(slots: Sequence[Slot]) -> tuple[str, ...]:
+    """Tell the editor whose agreement is not on record: a narration is somebody's voice."""
+    return tuple(
+        f"Nothing says that the speaker of slot {slot.id!r} has agreed; write it down as speaker_consent."
+        for slot in slots
+        if not slot.speaker_consent.strip()
+    )
 
 
 def _only(path: Path, said: dict[str, Any], known: frozenset[str]) -> None:

@@ -26,7 +26,7 @@ from encoder.guard import ANY, Care
 from encoder.ladder import PLAIN, ladder_for, with_trick_play
 from encoder.model import Caption, Choices, Ladder, Master, Presentation, Rendition, Rung, Slot, Storyboard, Track
 from encoder.probe import probe
-from encoder.sidecar import Sidecar, read_sidecar, sidecar_path
+from encoder.sidecar import Sidecar, read_sidecar, sidecar_path, speaker_notes
 from encoder.soundtracks import levelled, tracks_of
 from encoder.stock import Kept, Receipt, Sources, Stock
 from encoder.storyboard import INDEX
@@ -250,7 +250,7 @@ def assemble(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> Present
         *(plan.chapter, plan.version, plan.title, plan.ladder.grid),
         renditions=(*videos, *audios),
         slots=slots,
-        notes=(*plan.master.notes, *damage.notes(errors)),
+        notes=(*plan.master.notes, *speaker_notes(slots), *damage.notes(errors)),
         captions=tuple(replace(caption, size=(folder / caption.file).stat().st_size) for caption, _ in plan.captions),
         progressive=plan.progressive,
         poster=poster,

@@ -30,7 +30,7 @@ COMPOSITION = {
 }
 TYPES_OF_OTHERS = {"encoder.model", "encoder.manifest", "encoder.errors", "lipsync.protocols", "lipsync.errors"}
 PURE = {"model.py", "manifest.py", "ladder.py", "commands.py", "insert.py"}
-HEAVY = ("torch", "librosa", "scipy", "cv2", "dbos", "onnxruntime", "hibari")
+HEAVY = ("torch", "librosa", "scipy", "cv2", "dbos", "onnxruntime", "hibari", "c2pa")
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -14,9 +14,9 @@ from encoder.model import Presentation
 from encoder.tools import Child, find_tools, open_tool, python_module, run_tool
 from tests.browser.house import House
 
-# Two rungs need 720 lines; 12 s hold a slot with two whole segments, and two segments before it.
+# Two rungs need 720 lines; 12 s hold a slot that is longer than a player's buffer, and three segments before it.
 CUT = ("-ss", "5", "-t", "12", "-vf", "scale=1280:720", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
-SLOT = {"start = 11.3": "start = 6.3", "duration = 4.0": "duration = 3.4"}
+SLOT = {"start = 11.3": "start = 6.3", "duration = 4.0": "duration = 4.7"}
 SETTINGS = """
 av1 = false
 ladder = "film"
@@ -58,7 +58,7 @@ def running_house(master: Path, home: Path, settings: str = "") -> Iterator[Hous
     chapter = folders["media"] / master.stem
     version = chapter / (chapter / "current").read_text().strip()
     with open_tool((*python_module("mediaserver"), "serve", "--port=0", "--admin-port=0", "--json", *flags)) as child:
-        yield House(_address(child), version, folders["state"], Presentation.load(version))
+        yield House(_address(child), version, folders["state"], Presentation.load(version), child.process.pid)
         child.process.terminate()
         child.stdout.read()
         child.check()

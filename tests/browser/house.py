@@ -32,6 +32,7 @@ class House:
     folder: Path
     state: Path
     presentation: Presentation
+    pid: int = 0
 
     @property
     def chapter(self) -> str:
@@ -49,9 +50,9 @@ class House:
         segment = rendition.segments[number]
         return (self.folder / rendition.file).read_bytes()[segment.offset :][: segment.size]
 
-    async def consent(self, http: ClientSession) -> str:
+    async def consent(self, http: ClientSession, **more: str) -> str:
         text = await _json(http, "GET", f"{self.url}consent?lang=en")
-        agreed = {"consent": text["sha256"], "boxes": {box["id"]: True for box in text["boxes"]}}
+        agreed = {"consent": text["sha256"], "boxes": {box["id"]: True for box in text["boxes"]}, **more}
         session = await _json(http, "POST", f"{self.url}sessions", json=agreed)
         return str(session["session"]).lstrip("/")
 

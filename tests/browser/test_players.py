@@ -110,13 +110,13 @@ async def jump(viewer: Watching, house: House) -> None:
 async def change_rung(viewer: Watching, house: House, page_url: str) -> None:
     """Jump into the slot and change the rung there; play to the slot's end."""
     start_s, end_s = house.borders_s
-    # this one keeps what it has; it can change inside the slot only if the slot is not there yet
-    await open_anew(viewer, house, page_url, 1.5 if viewer.player == "dash3" else BUFFER_S)
+    # this one keeps what it has; it can change inside the slot only if the slot's end is not there yet
+    await open_anew(viewer, house, page_url, 3.0 if viewer.player == "dash3" else BUFFER_S)
     await viewer.until("at() > 0.1")
     await viewer.page.evaluate(f"playFrom({start_s - 0.2})")
     await viewer.until(f"at() > {start_s + 0.1}")
     await viewer.page.evaluate("toRung(true)")
-    await viewer.until(f"at() > {end_s + 0.3}")
+    await viewer.until(f"at() > {end_s + 0.2}")
 
 
 def inside(shown: Shown, house: House) -> bool:

@@ -54,9 +54,16 @@ async def test_a_viewer_gets_the_own_scene_through_the_page_and_deletes_it(house
         await until(page, f"document.querySelector('#video').currentTime > {start_s + 0.5}")
         assert await page.locator("#player-problem").is_hidden()
         personal = await page.evaluate("document.querySelector('#video').dataset.manifest")
+        place_s = await page.evaluate("document.querySelector('#video').currentTime")
         await page.locator("#delete").click()
         await until(page, "document.body.dataset.state === 'none'")
         await until(page, "!document.querySelector('#video').dataset.manifest.includes('/s/')")
+        # the film goes on where it was, for everybody's address, without a fault
+        await until(
+            page, "document.querySelector('#video').readyState > 2 && !document.querySelector('#video').seeking"
+        )
+        assert await page.evaluate("document.querySelector('#video').currentTime") > place_s - 0.5
+        assert await page.locator("#player-problem").is_hidden()
         answer = await page.request.get(personal)
         assert answer.status == 410
         assert outside == []

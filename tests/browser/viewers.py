@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 from aiohttp import ClientSession
 from numpy.typing import NDArray
 from playwright.async_api import Page, Response
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from tests.browser.driver import Playback, Region, Shown, seen
 from tests.browser.house import House
@@ -84,7 +86,11 @@ class Watching:
 
     async def until(self, condition: str) -> None:
         """Wait for something of the page; a player that reports errors is not waited for."""
-        await self.page.wait_for_function(f"() => ({condition}) || log.errors.length > 3", timeout=60_000)
+        try:
+            await self.page.wait_for_function(f"() => ({condition}) || log.errors.length > 3", timeout=60_000)
+        except PlaywrightTimeout:
+            saw = await self.saw()
+            pytest.fail(f"{self.player} waits for {condition}: {saw.place}, {saw.errors}, {saw.events}")
 
 
 def kind_of(shown: Shown, film: Film, faces: list[dict[int, Means]]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from encoder.errors import BadSidecar
 from encoder.model import Grid, Placement
-from encoder.sidecar import Sidecar, read_sidecar
+from encoder.sidecar import Sidecar, read_sidecar, speaker_notes
 
 GRID = Grid(Fraction(25), 50, 750)
 SLOT = 'id = "you"\nstart = 12.6\nduration = 7\nface = {x = 0.3, y = 0.1, w = 0.4, h = 0.8}\n'
@@ -35,6 +35,17 @@ def test_a_slot_is_read_exactly(master: Path):
     assert (read.title, read.language) == ("Part two", "fr")
     assert (slot.start_s, slot.duration_s, slot.face) == (Fraction(63, 5), Fraction(7), Placement(0.3, 0.1, 0.4, 0.8))
     assert read.narration(slot) is None
+
+
+@pytest.mark.parametrize("consent", ["", 'speaker_consent = "  "\n'])
+def test_a_voice_whose_speaker_is_not_known_to_have_agreed_is_warned_of(master: Path, consent: str):
+    (warning,) = speaker_notes(said(master, f"[[slot]]\n{SLOT}{consent}").slots)
+    assert "'you'" in warning
+    assert "speaker_consent" in warning
+
+
+def test_a_speaker_who_has_agreed_is_no_reason_for_a_warning(master: Path):
+    assert speaker_notes(said(master, f'[[slot]]\n{SLOT}speaker_consent = "signed 2026-03-01"\n').slots) == ()
 
 
 def test_a_narration_beside_the_master_belongs_to_its_slot(master: Path):

@@ -16,6 +16,7 @@ from aiohttp import FormData
 from mediaserver.admission import Scene
 from mediaserver.capability import Seal
 from mediaserver.ledger import Ledger, SessionRow, pinned_versions
+from mediaserver.sessions import Session
 from mediaserver.steadyclock import SteadyClock
 from tests.mediaserver.conftest import Publish, ScriptedFaceWorker, Serve, Served
 
@@ -288,6 +289,25 @@ async def test_delete_leaves_nothing_and_everything_below_is_gone(publish: Publi
     async with served.client.delete(served.url + session) as answer:
         assert answer.status == 410
     assert (await served.put_photo(session))[0] == 410
+
+
+async def test_many_viewers_who_come_and_go_leave_no_byte_no_object_and_no_descriptor(
+    publish: Publish, serve: Serve, tmp_path: Path
+):
+    publish()
+    served = await serve(visits_per_minute=0)
+
+    async def come_and_go(times: int) -> tuple[int, int, int]:
+        for _ in range(times):
+            session = await served.begin()
+            await served.get(f"{session}part2/stream.mpd")
+            async with served.client.delete(served.url + session) as answer:
+                assert answer.status == 204
+        gc.collect()
+        state = sum(path.stat().st_size for path in (tmp_path / "state").rglob("*") if path.is_file())
+        return state, sum(isinstance(one, Session) for one in gc.get_objects()), len(os.listdir("/proc/self/fd"))
+
+    assert await come_and_go(150) == await come_and_go(50)
 
 
 async def test_delete_while_rendering_stops_the_render_first(publish: Publish, serve: Serve, tmp_path: Path):

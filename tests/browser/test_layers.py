@@ -1,0 +1,92 @@
+"""Label, mark and credentials on everything that leaves a running server, whatever the caller asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, FormData
+
+from encoder.boxes import boxes
+from tests.browser.house import PHOTO, House
+
+pytestmark = pytest.mark.timeout(300)
+# What somebody might try who does not want them.
+WITHOUT = {"label": "off", "label_text": "", "stamp": "", "mark": "0", "c2pa": "false", "credentials": "none"}
+
+
+async def findings(house: House, http: ClientSession, video: bytes) -> dict:  # type: ignore[type-arg]
+    async with http.post(f"{house.url}verify", params=WITHOUT, data=video) as answer:
+        assert answer.status == 200
+        return dict(await answer.json())
+
+
+def assert_all_layers(found: dict) -> None:  # type: ignore[type-arg]
+    assert found["made_from_a_face"]
+    assert found["credentials"]["intact"]
+    assert found["credentials"]["trusted"]
+    assert found["credentials"]["sources"] == ["compositeWithTrainedAlgorithmicMedia"]
+    assert found["mark"]["render_id"] == found["credentials"]["render_id"] is not None
+
+
+async def test_a_viewers_scene_carries_mark_and_credentials_and_its_fragments_are_those_that_were_streamed(
+    house: House,
+):
+    async with ClientSession() as http:
+        session = await house.consent(http, **WITHOUT)
+        await house.ask(http, session)
+        await house.send_photo(http, session)
+        await house.wait_until_ready(http, session)
+        p, largest = house.presentation, house.presentation.videos[0]
+        streamed = b""
+        for number in p.segments_of(house.slot):
+            address = f"{house.url}{session}{p.chapter}/{p.version}/{largest.id}/{number}.m4s"
+            async with http.get(address, params=WITHOUT) as answer:
+                assert answer.headers["X-Scene"] == "personal"
+                streamed += await answer.read()
+        async with http.get(f"{house.url}{session}{p.chapter}/{house.slot.id}.mp4", params=WITHOUT) as answer:
+            assert answer.status == 200
+            signed = await answer.read()
+        first = next(box for box in boxes(signed) if box.type == b"moof")
+        assert signed[first.start :] == streamed
+        assert_all_layers(await findings(house, http, signed))
+        async with http.delete(f"{house.url}{session}") as answer:
+            assert answer.status == 204
+
+
+async def test_the_films_existing_client_gets_them_too(house: House):
+    name = str(uuid.uuid4())
+    form = FormData(WITHOUT)
+    form.add_field("image", PHOTO.read_bytes(), filename=f"{name}.png", content_type="image/png")
+    async with ClientSession() as http:
+        async with http.post(f"{house.url}add-video", data=form, params=WITHOUT) as answer:
+            assert answer.status == 200
+        while True:
+            async with http.get(f"{house.url}video/{name}.mp4", params=WITHOUT) as answer:
+                if answer.status == 200:
+                    video = await answer.read()
+                    break
+                assert (answer.status, (await answer.json())["code"]) == (404, "not_yet")
+            await asyncio.sleep(0.1)
+        assert_all_layers(await findings(house, http, video))
+        async with http.delete(f"{house.url}video/{name}.mp4") as answer:
+            assert answer.status == 204
+
+
+def test_neither_the_server_nor_its_workers_leave_a_core_dump(house: House):
+    """A core dump would hold the photos that are in memory."""
+    family = {house.pid} | {int(folder.name) for folder in Path("/proc").glob("[0-9]*") if _parent(folder) == house.pid}
+    assert len(family) > 2
+    for pid in family:
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+        (core,) = [line.split() for line in limits if line.startswith("Max core file size")]
+        assert core[4] == "0"
+
+
+def _parent(folder: Path) -> int:
+    try:
+        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
