@@ -48,7 +48,7 @@ class Layer:
         }
         self._fade = self._edge_fade(still)
         x, y = np.meshgrid(np.arange(box.w, dtype=np.float32), np.arange(box.h, dtype=np.float32))
-        self._x, self._y = x + box.x, y + box.y
+        self._at = np.dstack([x + box.x, y + box.y])
 
     def _edge_fade(self, still: tuple[bool, ...]) -> Floats:
         """0 at a border where nothing may move, 1 from four cells inward: whatever is left of a field ends there."""
@@ -64,13 +64,10 @@ class Layer:
         forward = forward * self._fade
         back = forward
         for _ in range(4):
-            at = self._grid - back
-            moved = cv2.remap(forward, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            moved = cv2.remap(forward, self._grid - back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
             back = np.asarray(moved, np.float32)
         fine = cv2.resize(back * self._step, (self.box.w, self.box.h), interpolation=cv2.INTER_LINEAR)
-        moved = cv2.remap(
-            picture, self._x - fine[..., 0], self._y - fine[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        )
+        moved = cv2.remap(picture, self._at - fine, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
         return np.asarray(moved, np.uint8)
 
 
