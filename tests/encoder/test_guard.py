@@ -10,7 +10,7 @@ import pytest
 
 from encoder.errors import ToolFailed, ToolStalled
 from encoder.guard import Care
-from encoder.tools import open_tool, run_tool
+from encoder.tools import open_tool, run_guarded, run_tool
 from tests.encoder.test_tools import python
 
 
@@ -86,3 +86,32 @@ def test_a_stopped_program_can_be_killed():
         while _state(child.process.pid) != "T":
             time.sleep(0.01)
     assert child.process.returncode == -9
+
+
+def test_a_silent_program_lives_as_long_as_it_reads_or_writes(tmp_path: Path):
+    writes = f"import time\nwith open({str(tmp_path / 'out')!r}, 'wb', 0) as f:\n"
+    writes += " for _ in range(30): f.write(b'x'); time.sleep(0.1)"
+    run_tool(python(writes), care=Care(stall_s=2.0, silent=True))
+    with pytest.raises(ToolStalled):
+        run_tool(python("while True: pass"), care=Care(stall_s=0.5, silent=True))
+
+
+def test_a_program_that_hangs_twice_is_given_up_and_one_that_hangs_once_is_not(tmp_path: Path):
+    count = tmp_path / "count"
+    hangs = "import sys, time; f = open(sys.argv[1], 'a'); f.write('x'); f.close(); n = len(open(sys.argv[1]).read())\n"
+    hangs += "while n <= int(sys.argv[2]): time.sleep(1)\nprint('frame=1')"
+    run_guarded((*python(hangs), str(count), "1"), Care(stall_s=2.5), on_line=lambda _: None)
+    count.unlink()
+    with pytest.raises(ToolStalled):
+        run_guarded((*python(hangs), str(count), "9"), Care(stall_s=0.5))
+    assert count.read_text() == "xx"
+
+
+def test_whoever_cares_is_told_the_command_and_what_the_program_complains_of():
+    began: list[tuple[str, ...]] = []
+    said: list[str] = []
+    code = "import sys; print(sys.stdin.read()); print('odd', file=sys.stderr)"
+    assert run_tool(python(code), care=Care(began=began.append, said=said.append), given=b"film") == b"film\n"
+    assert (began, said) == ([python(code)], ["odd\n"])
+    run_tool(python("pass"), care=Care(said=said.append), given=b"nobody reads it" * 100_000)
+    assert len(said) == 1

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,24 @@ def test_a_changed_sidecar_makes_a_new_version_and_a_change_back_encodes_nothing
             time.sleep(0.05)
         assert [job["name"] for job in jobs.listing()] == ["part2.mov"]
     assert encodes == ["part2.mov"]
+
+
+def test_a_changed_setting_makes_a_new_version_of_what_lies_there_and_encodes_only_the_difference(
+    tmp_path: Path, film: Path, encodes: list[str]
+):
+    room = Room.below(tmp_path, av1=False)
+    room.drop(film, "part2.mov")
+    with room.running() as jobs:
+        until(jobs, part2="published")
+    plain, old = room.presentation("part2"), room.settings.media / "part2" / (room.current("part2") or "")
+    room = Room(replace(room.settings, av1=True))
+    with room.running():
+        while room.current("part2") == old.name:
+            time.sleep(0.05)
+    both, new = room.presentation("part2"), room.settings.media / "part2" / (room.current("part2") or "")
+    assert {r.file for r in both.renditions} - {r.file for r in plain.renditions} == {"video_180p_av1.mp4"}
+    assert all((old / r.file).samefile(new / r.file) for r in plain.renditions)
+    assert len(encodes) == 2
 
 
 def test_cancelling_ends_ffmpeg_and_leaves_nothing(room: Room, long_film: Path):
