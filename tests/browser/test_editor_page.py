@@ -31,7 +31,7 @@ PAUSED = {
     "name": "part3.mov",
     "state": "paused",
     "sentence": "It waits for room.",
-    "hint": "Delete something.",
+    "hint": "Delete it.",
 }
 FAILED = {
     "id": "4",
