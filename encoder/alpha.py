@@ -1,4 +1,4 @@
-"""Films with transparency: which renditions they get, and the pictures of each (docs/decisions/0015-alpha.md).
+"""Films with transparency: which renditions they get, and the pictures of each (docs/decisions/0017-alpha.md).
 
 A browser shows transparency of VP9 in WebM by itself, Safari that of HEVC. Everywhere else a page draws it from an
 ordinary picture in which alpha is stacked below the colours, both as luma and chroma of video range.
@@ -53,13 +53,15 @@ def rungs_of(ladder: Ladder, *, hevc: bool, below: bool) -> Ladder:
     """Return the ladder of a transparent film from that of an opaque one.
 
     VP9 and (where ffmpeg can make it) HEVC with alpha layers of their own, and all rungs of the opaque ladder stacked.
-    With `below` the opaque H.264 rungs, over black, are kept in front: for what is to be shown below the film.
+    With `below` the opaque H.264 rungs, over black, are kept in front: for what is to be shown below the film. Key
+    frames for seeking stay as they are.
     """
-    h264 = tuple(rung for rung in ladder.rungs if rung.codec == "h264")
+    h264 = tuple(rung for rung in ladder.rungs if rung.codec == "h264" and rung.every == 1)
     codecs: tuple[Codec, ...] = ("vp9", "hevc") if hevc else ("vp9",)
     layered = (_layered(rung, codec) for codec in codecs for rung in h264)
-    stacked = (_stacked(rung, ladder) for rung in ladder.rungs)
-    return replace(ladder, rungs=(*(h264 if below else ()), *layered, *stacked))
+    stacked = (_stacked(rung, ladder) for rung in ladder.rungs if rung.every == 1)
+    tricks = (rung for rung in ladder.rungs if rung.every > 1)
+    return replace(ladder, rungs=(*(h264 if below else ()), *layered, *stacked, *tricks))
 
 
 def _layered(rung: Rung, codec: Codec) -> Rung:

@@ -57,8 +57,11 @@ def _profiles(p: Presentation, personal: bool) -> str:
 
 
 def _sets(p: Presentation, personal: bool) -> Iterator[Callable[[int], Iterator[str]]]:
-    """Who writes each set, given its number: the main picture has 0. Inserts are H.264 alone."""
-    main, *others = (p.videos,) if personal else p.dash_sets
+    """Who writes each set, given its number: the main picture has 0. Inserts are H.264 alone.
+
+    A transparent chapter without slots has nothing personal, so a session gets what everybody does.
+    """
+    main, *others = (p.videos,) if personal and p.videos else p.dash_sets
     yield partial(_video_set, p, main, personal)
     for audio in p.audios:
         yield partial(_audio_set, p, audio, personal)
@@ -87,7 +90,10 @@ def _video_set(p: Presentation, videos: tuple[Rendition, ...], personal: bool, n
     yield '   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="main"/>'
     for video in videos:
         yield _representation(video)
-        yield from _segment_list(p, video) if personal else _segment_base(_shared(p, video, 0), video)
+        by_segment = personal and video.insert
+        yield from (
+            _segment_list(p, video) if by_segment else _segment_base(_shared(p, video, 3 if personal else 0), video)
+        )
         yield "   </Representation>"
     yield "  </AdaptationSet>"
 
@@ -218,7 +224,7 @@ def _segment_list(p: Presentation, r: Rendition) -> Iterator[str]:
 
 def hls_multivariant(p: Presentation, *, personal: bool = False) -> str:
     """Return the multivariant playlist; a personal one leads to personal video playlists and the shared sound."""
-    sets = (p.videos,) if personal else p.video_sets
+    sets = (p.videos,) if personal and p.videos else p.video_sets
     return _multivariant(p, sets, personal=personal)
 
 

@@ -144,7 +144,7 @@ def master_of(path: Path, said: dict[str, Any], size: int) -> Master:
         raise PictureTooLarge(width, height)
     timing, tracks = timing_of(video, said.get("format", {})), _tracks(path, streams)
     footage = _footage(streams, video)
-    notes = (*timing.notes, *_picture_notes(footage), *_track_notes(streams, tracks))
+    notes = (*timing.notes, *_picture_notes(footage), *_layer_notes(video), *_track_notes(streams, tracks))
     rate, frames = _planned(path, timing)
     return Master(path, width, height, rate, frames, tracks, size, footage, notes)
 
@@ -199,6 +199,12 @@ def _tracks(path: Path, streams: list[dict[str, Any]]) -> tuple[Track, ...]:
         language = shortened(str(audio.get("tags", {}).get("language", UNKNOWN))) or UNKNOWN
         tracks.setdefault(language, Track(path, number, Sound(min(2, int(audio["channels"])), 48000, language)))
     return tuple(tracks.values())[:MOST_TRACKS]
+
+
+def _layer_notes(video: dict[str, Any]) -> tuple[str, ...]:
+    """ffmpeg's own decoders of VP8 and VP9 do not look at the second layer, in which WebM keeps alpha."""
+    layered = {name.lower(): value for name, value in video.get("tags", {}).items()}.get("alpha_mode") == "1"
+    return ("Its transparency is left out: of WebM it is not read. ProRes 4444 keeps it.",) if layered else ()
 
 
 def _track_notes(streams: list[dict[str, Any]], tracks: tuple[Track, ...]) -> tuple[str, ...]:

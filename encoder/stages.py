@@ -118,11 +118,10 @@ def plan(
     qualities_key = stock.qualities_key(master, ladder, sources)
     if choices.ladder == "title":
         ladder = quality.chosen(master, ladder, tools, cancelled, in_stock.qualities.get(qualities_key))
+    ladder = with_trick_play(ladder)
     if master.footage.alpha:
         hevc = "hevc" in layered_codecs(tools.ffmpeg)
         ladder = alpha.rungs_of(ladder, hevc=hevc, below=bool(slots))
-    else:
-        ladder = with_trick_play(ladder)
     keys = _keys(master, ladder, slots, captions, sources=sources, choices=choices)
     return Plan(
         *(chapter, version, sidecar.title, master, ladder, slots, chunks_of(ladder.grid, chunk_s), captions),
@@ -274,7 +273,7 @@ def _stills(
     if not {*board.files, INDEX} <= kept:
         stills.make_storyboard(trick, board, plan.ladder.grid.duration_s, folder, tools=tools, care=care)
     if stills.POSTER not in kept:
-        stills.make_poster(videos[0], trick, folder, tools, care)
+        stills.make_poster(next(r for r in videos if not r.alpha), trick, folder, tools, care)
     return stills.POSTER, replace(board, sizes=tuple((folder / name).stat().st_size for name in board.files))
 
 

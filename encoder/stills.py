@@ -40,13 +40,14 @@ def still_keys(ladder: Ladder, made_from: Mapping[str, str]) -> dict[str, str]:
     trick = trick_rung(ladder)
     if trick is None:
         return {}
-    top, small = (made_from[f"{rung.rendition}.mp4"] for rung in (ladder.rungs[0], trick))
+    opaque = next(rung for rung in ladder.rungs if not rung.alpha)
+    top, small = (made_from[rung.file] for rung in (opaque, trick))
     board = board_for(ladder, trick)
     return {POSTER: stock.key(top, small), **{name: stock.key(name, small) for name in (*board.files, INDEX)}}
 
 
 def make_poster(top: Rendition, trick: Rendition, folder: Path, tools: Tools, care: Care) -> None:
-    """Write one picture of the largest rendition as JPEG; raises ToolFailed, ToolCancelled."""
+    """Write one picture of the largest opaque rendition as JPEG; raises ToolFailed, ToolCancelled."""
     run_guarded(poster_command(folder / top.file, poster_at(trick), folder / POSTER, tools), care)
 
 

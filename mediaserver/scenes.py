@@ -112,13 +112,14 @@ def own_manifest(edition: Edition, name: str, *, of_version: bool = False) -> Ma
     It names nobody: what is personal lies below the address under which it is asked for.
     """
     p, rendition = edition.presentation, name.removesuffix(".m3u8")
+    found = p.rendition(rendition)
     write: dict[str, Callable[[], str]] = {
         "stream.mpd": lambda: manifest.dash(p, personal=True),
         "master.m3u8": lambda: manifest.hls_multivariant(p, personal=True),
     }
     if not of_version and name in write:
         return edition.manifest(f"s/{name}", PRIVATE, write[name])
-    if not of_version or rendition == name or p.rendition(rendition) is None:
+    if not of_version or rendition == name or found is None or found.mime == "video/webm":
         raise NotFound(name[:200])
     return edition.manifest(f"s/of version/{name}", PRIVATE, lambda: manifest.hls_media(p, rendition, personal=True))
 

@@ -2,26 +2,14 @@
 
 const GUARD_ROWS = 16;
 const CORNERS = new Float32Array([-1, -1, 1, -1, -1, 1, 1, 1]);
-
-const VERTEX = `
-attribute vec2 corner;
-varying vec2 place;
-void main() {
-  place = vec2(corner.x + 1.0, 1.0 - corner.y) / 2.0;
-  gl_Position = vec4(corner, 0.0, 1.0);
-}`;
-
+const VERTEX = `attribute vec2 corner; varying vec2 place;
+void main() { place = vec2(corner.x + 1.0, 1.0 - corner.y) / 2.0; gl_Position = vec4(corner, 0.0, 1.0); }`;
 // Half a row is kept from every border, so that filtering never reaches across the seam.
-const FRAGMENT = `
-precision highp float;
-varying vec2 place;
-uniform sampler2D film;
-uniform float rows, guard;
+const FRAGMENT = `precision highp float; varying vec2 place; uniform sampler2D film; uniform float rows;
 void main() {
-  float seen = (rows - guard) / 2.0, row = clamp(place.y * seen, 0.5, seen - 0.5);
-  vec3 colour = texture2D(film, vec2(place.x, row / rows)).rgb;
-  float alpha = texture2D(film, vec2(place.x, (seen + guard + row) / rows)).g;
-  gl_FragColor = vec4(min(colour, alpha), alpha);
+  float seen = (rows - ${GUARD_ROWS}.0) / 2.0, row = clamp(place.y * seen, 0.5, seen - 0.5);
+  float alpha = texture2D(film, vec2(place.x, (rows - seen + row) / rows)).g;
+  gl_FragColor = vec4(min(texture2D(film, vec2(place.x, row / rows)).rgb, alpha), alpha);
 }`;
 
 export class StackedAlpha {
@@ -35,19 +23,19 @@ export class StackedAlpha {
     if (!this.#gl) throw new Error("This browser cannot draw its transparency: WebGL is missing or switched off.");
     this.#prepare();
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
-    canvas.addEventListener("webglcontextrestored", () => { this.#prepare(); this.draw(); });
+    canvas.addEventListener("webglcontextrestored", () => this.#prepare());
   }
 
   start() {
     this.#running = true;
     // After a jump a picture may be announced before it can be read.
-    for (const ready of ["loadeddata", "seeked"]) this.#video.addEventListener(ready, this.#late);
+    this.#video.addEventListener("seeked", this.#late);
     this.#wait();
   }
 
   stop() {
     this.#running = false;
-    for (const ready of ["loadeddata", "seeked"]) this.#video.removeEventListener(ready, this.#late);
+    this.#video.removeEventListener("seeked", this.#late);
   }
 
   // Draw the film's present picture, at the size of its rung.
@@ -63,13 +51,11 @@ export class StackedAlpha {
   }
 
   #wait() {
-    const next = () => {
+    this.#video.requestVideoFrameCallback(() => {
       if (!this.#running) return;
       this.draw();
       this.#wait();
-    };
-    if (this.#video.requestVideoFrameCallback) this.#video.requestVideoFrameCallback(next);
-    else requestAnimationFrame(next);
+    });
   }
 
   #prepare() {
@@ -90,7 +76,6 @@ export class StackedAlpha {
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
     for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
-    gl.uniform1f(gl.getUniformLocation(program, "guard"), GUARD_ROWS);
     this.#rows = gl.getUniformLocation(program, "rows");
   }
 }

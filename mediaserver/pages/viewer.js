@@ -54,12 +54,17 @@ async function choose(chapter, play = false) {
 // Below which address the manifests lie that this viewer gets now.
 function base() {
   const { chapter } = now.chapter;
-  return now.personal ? now.session.chapter(chapter) : new URL(`${encodeURIComponent(chapter)}/`, ROOT);
+  return showsOwn() ? now.session.chapter(chapter) : new URL(`${encodeURIComponent(chapter)}/`, ROOT);
+}
+
+// A transparent chapter without a scene has nothing of the viewer's.
+function showsOwn() {
+  return now.personal && !(now.chapter.alpha && !now.chapter.slots.length);
 }
 
 // What is special about a transparent chapter; a viewer's own scenes are opaque.
 function alpha() {
-  return now.personal ? null : now.chapter.alpha;
+  return showsOwn() ? null : now.chapter.alpha;
 }
 
 // Change between the shared and the personal manifest without losing the place.

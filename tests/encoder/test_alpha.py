@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from encoder.errors import BadSidecar, VerificationFailed
 from encoder.ladder import ladder_for
 from encoder.master import Footage
 from encoder.model import Master, Presentation, Rendition
+from encoder.probe import probe
 from encoder.sidecar import read_sidecar
 from encoder.tools import Tools, run_tool
 from tests.encoder.conftest import Published
@@ -62,12 +64,13 @@ def assert_stacked(picture: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def glass(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Published:
-    """ProRes 4444 at 30000/1001 with an odd size, sound and a slot."""
+    """ProRes 4444 at 30000/1001 with an odd size, sound, captions and a slot."""
     root = tmp_path_factory.mktemp("glass")
     master = make_transparent(root / "raw" / "glass.mov", kind="prores", size=(131, 99), rate="30000/1001", sound=True)
     master.with_suffix(".toml").write_text(
         '[[slot]]\nid = "you"\nstart = 0.5\nduration = 1\nface = {x = 0.3, y = 0.1, w = 0.4, h = 0.8}\n'
     )
+    master.with_suffix(".ar.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nمرحبا\n", "utf-8")
     return publish(master, root / "media", tools)
 
 
@@ -112,12 +115,16 @@ def test_dash_of_a_transparent_film_has_layered_pictures_alone_and_hls_stacked_o
     p = glass.presentation
     mpd, playlist = manifest.dash(p), manifest.hls_multivariant(p)
     (film,) = p.dash_sets[0]
-    assert 'mimeType="video/webm"' in mpd
-    assert 'mimeType="video/mp4"' not in mpd
+    assert 'id="0" contentType="video" mimeType="video/webm"' in mpd
+    assert "h264_stacked" not in mpd
     assert f'indexRange="{film.index_offset}-{film.segments[0].offset - 1}"' in mpd
     assert "stacked.m3u8" in playlist
     assert "vp9" not in playlist
     assert playlist.count("RESOLUTION=132x216") == 2
+    for text in (mpd, playlist):
+        assert "captions_ar" in text
+        assert "audio_und" in text
+        assert "trick_100p_h264" in text
 
 
 def test_apples_players_get_a_playlist_of_their_own(glass: Published):
@@ -150,9 +157,41 @@ def test_the_personal_manifests_of_a_transparent_film_are_the_opaque_ones_to_be_
         assert "vp9" not in text
 
 
+def test_the_poster_of_a_transparent_film_stands_on_black(glass: Published, tools: Tools):
+    poster = glass.folder / str(glass.presentation.poster)
+    raw = run_tool((str(tools.ffmpeg), "-v", "error", "-i", str(poster), "-pix_fmt", "rgb24", "-f", "rawvideo", "-"))
+    picture = np.frombuffer(raw, np.uint8).reshape(100, 132, 3)
+    assert picture[10:60, 4:28].mean() < 4
+
+
+def test_a_session_gets_what_everybody_does_of_a_transparent_film_without_slots(glass: Published):
+    bare = replace(
+        glass.presentation, slots=(), renditions=tuple(r for r in glass.presentation.renditions if not r.insert)
+    )
+    mpd, playlist = manifest.dash(bare, personal=True), manifest.hls_multivariant(bare, personal=True)
+    assert f"<BaseURL>../../../glass/{bare.version}/video_100p_vp9.webm</BaseURL>" in mpd
+    assert "SegmentList" not in mpd
+    assert "video_100p_h264_stacked.m3u8" in playlist
+
+
+def test_the_mezzanine_of_a_slot_is_the_film_over_black(glass: Published, tools: Tools):
+    (slot,) = glass.presentation.slots
+    words = ("-i", str(glass.folder / slot.mezzanine), "-vf", TO_RGBA, "-frames:v", "1", "-f", "rawvideo", "pipe:1")
+    picture = np.frombuffer(run_tool((str(tools.ffmpeg), "-v", "error", *words)), np.uint8).reshape(100, 132, 4)
+    for found, colour, opacity in zip(patches(picture.astype(int), 0, 100), PATCHES, ALPHAS, strict=True):
+        assert np.abs(found[:3] - np.array(colour) * opacity / 255).max() <= 4
+
+
 def test_webm_has_no_playlist(glass: Published):
     with pytest.raises(KeyError):
         manifest.hls_media(glass.presentation, "video_100p_vp9")
+
+
+def test_a_master_in_webm_loses_its_transparency_and_the_editor_is_told(glass: Published, tools: Tools):
+    (film,) = glass.presentation.dash_sets[0]
+    master = probe(glass.folder / film.file, tools)
+    assert master.footage.alpha == ""
+    assert "of WebM it is not read" in master.notes[0]
 
 
 @pytest.mark.parametrize("kind", ["animation", "png", "prores"])
