@@ -1,6 +1,7 @@
 // Draws a film with stacked alpha onto a canvas: colours times alpha above, guard rows that are never shown, alpha below.
 
 const GUARD_ROWS = 16;
+const READY = ["loadeddata", "seeked"];
 const CORNERS = new Float32Array([-1, -1, 1, -1, -1, 1, 1, 1]);
 const VERTEX = `attribute vec2 corner; varying vec2 place;
 void main() { place = vec2(corner.x + 1.0, 1.0 - corner.y) / 2.0; gl_Position = vec4(corner, 0.0, 1.0); }`;
@@ -28,14 +29,14 @@ export class StackedAlpha {
 
   start() {
     this.#running = true;
-    // After a jump a picture may be announced before it can be read.
-    this.#video.addEventListener("seeked", this.#late);
+    // At first and after a jump a picture may be announced before it can be read.
+    for (const ready of READY) this.#video.addEventListener(ready, this.#late);
     this.#wait();
   }
 
   stop() {
     this.#running = false;
-    this.#video.removeEventListener("seeked", this.#late);
+    for (const ready of READY) this.#video.removeEventListener(ready, this.#late);
   }
 
   // Draw the film's present picture, at the size of its rung.

@@ -28,8 +28,8 @@ export async function watch(stacked) {
     video.requestVideoFrameCallback(next);
   };
   video.requestVideoFrameCallback(next);
-  // After a jump a picture may be announced before it can be read.
-  video.addEventListener("seeked", look);
+  // At first and after a jump a picture may be announced before it can be read.
+  for (const ready of ["loadeddata", "seeked"]) video.addEventListener(ready, look);
 }
 
 // Jump there and return the picture that is shown.
