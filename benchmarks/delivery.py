@@ -179,7 +179,7 @@ def line(shape: Shape, clients: int, rival: str, rows: list[tuple[Run, Run]]) ->
 
 
 def idle_memory(server: Rival, connections: int = 1000) -> float:
-    """Return the KiB that one idle keep-alive connection costs, after one request on each."""
+    """Return the MB that 1,000 idle keep-alive connections cost, after one request on each."""
     before = server.memory_kb()
     opened = []
     for _ in range(connections):
@@ -187,7 +187,7 @@ def idle_memory(server: Rival, connections: int = 1000) -> float:
         client.sendall(f"GET {FOLDER}/audio_en.mp4 HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-0\r\n\r\n".encode())
         client.recv(4096)
         opened.append(client)
-    cost = (server.memory_kb() - before) / connections
+    cost = (server.memory_kb() - before) / connections * 1000 / 1024
     for client in opened:
         client.close()
     return cost
@@ -223,6 +223,8 @@ def main() -> None:
         mine = stack.enter_context(ours(root, core))
         wanted = [s for s in shapes(mine.port, root) if s.name.startswith(tuple(given.shapes.split(",")))]
         theirs = stack.enter_context(nginx(root / "media", root / "nginx", core=core))
+        # before any load: memory that was taken once is used again
+        costs = idle_memory(mine), idle_memory(theirs)
         print(f"{datetime.date.today()}, {pairs} pairs of {seconds} s, one process each\n")
         print(
             "| shape | clients | rival | requests/s | ratio | CPU us/request | CPU per GB, ratio | p99, ratio | must |"
@@ -239,7 +241,7 @@ def main() -> None:
                 for clients in [count for count in counts if count >= 50]:
                     rows = compare((mine, slow), shape, clients, max(1, pairs // 2), seconds)
                     print(line(shape, clients, "Express", rows), flush=True)
-        print(f"\nmemory of an idle connection: ours {idle_memory(mine):.1f} KiB, nginx {idle_memory(theirs):.1f} KiB")
+        print(f"\nmemory of 1,000 idle connections: ours {costs[0]:.1f} MB, nginx {costs[1]:.1f} MB")
 
 
 if __name__ == "__main__":
