@@ -77,12 +77,9 @@ class Rival:
         return found
 
     def cpu_s(self) -> float:
-        """Seconds of processor time that all its processes have used."""
-        ticks = 0
-        for pid in self.pids:
-            words = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-            ticks += int(words[11]) + int(words[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        """Seconds of processor time that all threads of its processes have used, to the nanosecond (proc(5))."""
+        tasks = [task for pid in self.pids for task in Path(f"/proc/{pid}/task").iterdir()]
+        return sum(int((task / "schedstat").read_text("ascii").split()[0]) for task in tasks) / 1e9
 
     def memory_kb(self) -> int:
         lines = [Path(f"/proc/{pid}/smaps_rollup").read_text("ascii") for pid in self.pids]
