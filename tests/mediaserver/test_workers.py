@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Crewed:
     def workers(self) -> list[int]:
         """The byte workers' process ids."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text("ascii").split()
-        return [int(pid) for pid in children if b"byteworker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [int(pid) for pid in children if b"byteworker" in command(int(pid))]
 
     @contextmanager
     def wire(self) -> Iterator[Wire]:
@@ -85,12 +85,18 @@ class Crewed:
 
 def opened(pid: int) -> set[str]:
     found = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
-        except OSError:
-            continue
+    with suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
     return found
+
+
+def command(pid: int) -> bytes:
+    """The words of a living process; nothing of a dead one."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def ask(wire: Wire, request: bytes) -> Answer:
@@ -248,7 +254,7 @@ def test_told_to_stop_the_workers_finish_what_they_send(tmp_path: Path):
             assert (first + rest).partition(b"\r\n\r\n")[2] == film
             assert wire.ended()
         assert crew.process.wait(20) == 0
-        assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+        assert not [pid for pid in workers if command(pid)]
 
 
 def test_begun_anew_the_crew_refuses_nobody_and_breaks_nothing_off(tmp_path: Path):
@@ -274,7 +280,7 @@ def test_a_killed_control_process_leaves_no_worker_behind(tmp_path: Path):
         workers = crew.workers
         crew.process.kill()
         crew.process.wait(20)
-        while any(Path(f"/proc/{pid}/cmdline").exists() and opened(pid) for pid in workers):
+        while any(command(pid) for pid in workers):
             time.sleep(0.02)
 
 
