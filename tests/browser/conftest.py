@@ -12,7 +12,7 @@ import pytest
 
 from encoder.model import Presentation
 from encoder.tools import Child, find_tools, open_tool, python_module, run_tool
-from tests.browser.house import House
+from tests.browser.house import CAPTIONS, House
 
 # Two rungs need 720 lines; 12 s hold a slot that is longer than a player's buffer, and three segments before it.
 CUT = ("-ss", "5", "-t", "12", "-vf", "scale=1280:720", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
@@ -33,23 +33,25 @@ def house(sample_master: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def short(master: Path, folder: Path) -> Path:
-    """Write 12 s of the sample master, enlarged to 720 lines, and its sidecar; return the new master's path."""
+    """Write 12 s of the sample master, enlarged to 720 lines, and what lies beside it; return the master's path."""
     film, sidecar = folder / master.name, master.with_suffix(".toml").read_text("utf-8")
     run_tool((str(find_tools().ffmpeg), "-v", "error", "-i", str(master), *CUT, "-c:a", "pcm_s16le", str(film)))
     for old, new in SLOT.items():
         assert old in sidecar
         sidecar = sidecar.replace(old, new)
     film.with_suffix(".toml").write_text(sidecar, "utf-8")
+    for suffix, text in CAPTIONS.items():
+        film.with_suffix(suffix).write_text(text, "utf-8")
     return film
 
 
 @contextmanager
 def running_house(master: Path, home: Path, settings: str = "") -> Iterator[House]:
-    """Publish `master` with its sidecar below `home`, and serve it; `settings` is the text of a mediaserver.toml."""
+    """Publish `master` with all beside it below `home`, and serve it; `settings` is the text of a mediaserver.toml."""
     folders = {name: home / name for name in ("raw", "media", "state")}
     for folder in folders.values():
         folder.mkdir(exist_ok=True)
-    for file in (master, master.with_suffix(".toml")):
+    for file in master.parent.glob(f"{master.stem}.*"):
         shutil.copy2(file, folders["raw"] / file.name)
     (home / "mediaserver.toml").write_text(settings, "utf-8")
     flags = [word for name, folder in folders.items() for word in (f"--{name}", str(folder))]

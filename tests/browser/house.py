@@ -12,6 +12,13 @@ from aiohttp import ClientSession
 from encoder.model import Presentation, Rendition, Slot
 from encoder.tools import find_tools, run_tool
 
+# One caption over all of the chapter in each language, in both of the formats that editors bring.
+SAID = {"en": "Good evening.", "fr": "Bonsoir à tous.", "ar": "مساء الخير يا أصدقاء"}
+CAPTIONS = {
+    ".en.srt": f"1\n00:00:00,000 --> 00:00:30,000\n{SAID['en']}\n",
+    ".ar.srt": f"1\n00:00:00,000 --> 00:00:30,000\n{SAID['ar']}\n",
+    ".fr.vtt": f"WEBVTT\n\n00:00.000 --> 00:30.000\n{SAID['fr']}\n",
+}
 DEMO = Path(__file__).parents[2] / "lipsync" / "demo"
 PHOTO, WOMAN, OLDER_WOMAN = DEMO / "man.jpg", DEMO / "woman.jpg", DEMO / "older-woman.jpg"
 

@@ -81,6 +81,7 @@ async function dashPlayer(library, url, settings) {
   player.updateSettings({ streaming: { ...settings, abr, cmcd: { enabled: true } } });
   player.on("error", (e) => log.errors.push(JSON.stringify(e.error ?? e)));
   player.initialize(video, url, true);
+  window.player = player;
   return player;
 }
 
@@ -95,6 +96,7 @@ async function hlsPlayer(library, url, buffer_s, settings) {
   player.on(Hls.Events.MANIFEST_PARSED, () => { player.loadLevel = lowest(); video.play(); });
   player.loadSource(url);
   player.attachMedia(video);
+  window.player = player;
   return (high) => { player.currentLevel = high ? player.levels.length - 1 - lowest() : lowest(); };
 }
 
@@ -137,6 +139,27 @@ window.playFrom = (start) => {
   video.currentTime = start;
   return video.play();
 };
+
+// Show the captions of one language as a viewer's menu would; return whether the player offers it yet.
+window.showCaptions = (language) => {
+  const { player } = window;
+  const tracks = player.getTracksFor ? player.getTracksFor("text") : player.subtitleTracks;
+  const index = tracks.findIndex(({ lang }) => lang === language);
+  if (index < 0) return false;
+  if (player.setTextTrack) player.setTextTrack(index);
+  else Object.assign(player, { subtitleDisplay: true, subtitleTrack: index });
+  return true;
+};
+
+// The text that stands on the screen now.
+window.captionsShown = () => Array.from(video.textTracks)
+  .filter(({ mode }) => mode === "showing")
+  .flatMap(({ activeCues }) => Array.from(activeCues ?? [], ({ text }) => text));
+
+// Where dash.js finds the small picture of a time: address and rectangle.
+window.thumbnail = (time) => new Promise((found) => {
+  window.player.provideThumbnail(time, (one) => found(one && [one.url, one.x, one.y, one.width, one.height]));
+});
 
 // Where playing has come to, for the message of a test that fails.
 function place() {
