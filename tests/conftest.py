@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mediaserver import sample, setup
 from mediaserver.progress import Progress
 from tests import chromium as browser
 
 PLAYERS = Path(__file__).parent / "browser" / "players"
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
