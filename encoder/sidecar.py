@@ -12,9 +12,10 @@ from typing import Any, Literal, get_args
 
 from encoder.errors import BadSidecar, SlotOutsideChapter
 from encoder.languages import shortened
-from encoder.model import Grid, Placement, Slot
+from encoder.model import Grid, Marker, Placement, Slot
 
-KEYS = frozenset({"title", "language", "slot", "alpha"})
+KEYS = frozenset({"title", "language", "slot", "alpha", "marker"})
+MARKER_KEYS = frozenset({"at", "title"})
 AlphaTold = Literal["straight", "premultiplied", "none"]
 ALPHAS = frozenset(get_args(AlphaTold))
 SLOT_KEYS = frozenset({"id", "start", "duration", "speaker_consent", "face", "mask", "compose", "grain", "life"})
@@ -37,6 +38,7 @@ class Sidecar:
     narrations: tuple[tuple[str, Path], ...] = ()
     sounds: tuple[tuple[str, Path], ...] = ()
     alpha: AlphaTold | None = None
+    markers: tuple[Marker, ...] = ()
 
     def narration(self, slot: Slot) -> Path | None:
         return dict(self.narrations).get(slot.id)
@@ -71,6 +73,7 @@ def read_sidecar(master: Path, grid: Grid) -> Sidecar:
         narrations=tuple((slot_id, file) for slot_id, file in narrations if file.is_file()),
         sounds=sounds,
         alpha=alpha,
+        markers=parse_markers(path, said, grid),
     )
 
 
@@ -108,6 +111,27 @@ def speaker_notes(slots: Sequence[Slot]) -> tuple[str, ...]:
         for slot in slots
         if not slot.speaker_consent.strip()
     )
+
+
+def parse_markers(path: Path, said: dict[str, Any], grid: Grid) -> tuple[Marker, ...]:
+    """Return the named places of the chapter in their order; raises BadSidecar."""
+    entries = said.get("marker", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise BadSidecar(path, "a marker is a table of its own: begin it with the line [[marker]].")
+    return tuple(sorted((_marker(path, entry, grid) for entry in entries), key=lambda marker: marker.at_s))
+
+
+def _marker(path: Path, said: dict[str, Any], grid: Grid) -> Marker:
+    _only(path, said, MARKER_KEYS)
+    try:
+        marker = Marker(_exact(said["at"], "seconds"), str(said["title"]))
+    except KeyError as missing:
+        raise BadSidecar(path, f"a marker lacks the key {missing}.") from missing
+    except ValueError as error:
+        raise BadSidecar(path, f"a value of a marker is of the wrong kind: {error}.") from error
+    if not 0 <= marker.at_s < grid.duration_s:
+        raise BadSidecar(path, f"the marker {marker.title!r} lies outside the chapter.")
+    return marker
 
 
 def _only(path: Path, said: dict[str, Any], known: frozenset[str]) -> None:

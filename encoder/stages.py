@@ -24,7 +24,19 @@ from encoder.errors import (
 )
 from encoder.guard import ANY, Care
 from encoder.ladder import PLAIN, ladder_for, with_trick_play
-from encoder.model import Caption, Choices, Ladder, Master, Presentation, Rendition, Rung, Slot, Storyboard, Track
+from encoder.model import (
+    Caption,
+    Choices,
+    Ladder,
+    Marker,
+    Master,
+    Presentation,
+    Rendition,
+    Rung,
+    Slot,
+    Storyboard,
+    Track,
+)
 from encoder.probe import probe
 from encoder.sidecar import Sidecar, read_sidecar, sidecar_path, speaker_notes
 from encoder.soundtracks import levelled, tracks_of
@@ -56,6 +68,7 @@ class Plan:
     loudness: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
     qualities_key: str = ""
+    markers: tuple[Marker, ...] = ()
 
     def folder(self, media: Path) -> Path:
         """Return the folder that is filled; it becomes the version's own by publication."""
@@ -128,6 +141,7 @@ def plan(
         loudness=choices.loudness,
         keys=keys,
         qualities_key=qualities_key,
+        markers=sidecar.markers,
     )
 
 
@@ -254,6 +268,7 @@ def assemble(plan: Plan, media: Path, tools: Tools, care: Care = ANY) -> Present
         progressive=plan.progressive,
         poster=poster,
         storyboard=storyboard,
+        markers=plan.markers,
     )
     (folder / "presentation.json").write_text(presentation.to_json(), "utf-8")
     measured = (rung for rung in plan.ladder.rungs if rung.codec == "h264" and rung.every == 1)

@@ -90,6 +90,8 @@ def _chapter_json(p: Presentation) -> dict[str, Any]:
         "slots": [
             {"slot": slot.id, "start_s": float(slot.start_s), "duration_s": float(slot.duration_s)} for slot in p.slots
         ],
+        "markers": [{"at_s": float(marker.at_s), "title": marker.title} for marker in p.markers],
+        "poster": p.poster and f"{p.version}/{p.poster}",
         "rungs": [f"{r.picture.height}p" for r in p.dash_sets[0] if r.picture],
         "alpha": p.progressive and {"webm": f"{p.version}/{p.progressive}", "hevc": bool(p.layered_hevc)},
     }

@@ -44,6 +44,8 @@ async function choose(chapter, play = false) {
   $("title").textContent = chapter.title;
   $("facts").textContent = [clock(chapter.duration_s), chapter.rungs.join(", ")].join(" · ");
   document.title = `${chapter.title} – Watch`;
+  if (chapter.poster) video.poster = new URL(`${encodeURIComponent(chapter.chapter)}/${chapter.poster}`, ROOT).href;
+  else video.removeAttribute("poster");
   $("chapters").replaceChildren(...now.list.map(chapterButton));
   drawTimeline();
   showPanel();
@@ -83,10 +85,18 @@ async function open(start) {
 }
 
 function drawTimeline() {
-  const { slots, duration_s } = now.chapter;
+  const { slots, markers, duration_s } = now.chapter;
   const bar = $("timeline");
-  bar.hidden = $("legend").hidden = $("jump").hidden = !slots.length;
-  bar.querySelectorAll(".slot").forEach((old) => old.remove());
+  bar.hidden = !slots.length && !markers.length;
+  $("legend").hidden = $("jump").hidden = !slots.length;
+  bar.querySelectorAll(".slot, .marker").forEach((old) => old.remove());
+  for (const { at_s, title } of markers) {
+    const mark = element("button", { type: "button", className: "marker", title: `${title} (${clock(at_s)})` });
+    mark.setAttribute("aria-label", mark.title);
+    mark.style.left = `${(100 * at_s) / duration_s}%`;
+    mark.onclick = () => { video.currentTime = at_s; };
+    bar.append(mark);
+  }
   for (const slot of slots) {
     const mark = element("div", { className: "slot" });
     mark.dataset.slot = slot.slot;

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from encoder.errors import BadSidecar
-from encoder.model import Grid, Placement
+from encoder.model import Grid, Marker, Placement
 from encoder.sidecar import Sidecar, read_sidecar, speaker_notes
 
 GRID = Grid(Fraction(25), 50, 750)
@@ -46,6 +46,26 @@ def test_a_voice_whose_speaker_is_not_known_to_have_agreed_is_warned_of(master: 
 
 def test_a_speaker_who_has_agreed_is_no_reason_for_a_warning(master: Path):
     assert speaker_notes(said(master, f'[[slot]]\n{SLOT}speaker_consent = "signed 2026-03-01"\n').slots) == ()
+
+
+def test_markers_are_read_exactly_and_in_their_order(master: Path):
+    text = '[[marker]]\nat = 12.6\ntitle = "The door"\n[[marker]]\nat = 0\ntitle = "Dusk"\n'
+    assert said(master, text).markers == (Marker(Fraction(0), "Dusk"), Marker(Fraction(63, 5), "The door"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('[marker]\nat = 1\ntitle = "a"', r"\[\[marker\]\]"),
+        ("[[marker]]\nat = 1", "lacks the key 'title'"),
+        ('[[marker]]\nat = "1"\ntitle = "a"', "wrong kind"),
+        ('[[marker]]\nat = 30\ntitle = "a"', "outside the chapter"),
+        ('[[marker]]\nat = 1\ntitle = "a"\nid = 1', "'id' is unknown"),
+    ],
+)
+def test_a_wrong_marker_is_refused(master: Path, text: str, reason: str):
+    with pytest.raises(BadSidecar, match=reason):
+        said(master, text)
 
 
 def test_a_narration_beside_the_master_belongs_to_its_slot(master: Path):

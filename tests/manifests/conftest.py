@@ -50,7 +50,7 @@ def make_chapter(root: Path) -> Presentation:
     """Publish 133 frames at 30000/1001 with a slot, two sounds, captions in two languages and both codecs."""
     tools = find_tools()
     master = make_master(root / "raw" / "part2.mov", rate="30000/1001", frames=133, tools=tools)
-    with_slot(master, start=2.2, duration=2.2)
+    with_slot(master, start=2.2, duration=2.2, more='marker = [{at = 1.5, title = "The door"}]')
     dub = [str(tools.ffmpeg), "-v", "error", "-f", "lavfi", "-i", "sine=frequency=330:duration=4.4"]
     run_tool([*dub, str(root / "raw" / "part2.fr.wav")])
     for language, said in (("en", "Hello"), ("ar", "مرحبا")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import xml.etree.ElementTree as ET
 from collections import defaultdict
@@ -253,6 +254,12 @@ def test_the_poster_is_a_picture_as_large_as_the_film(site: Site):
     assert (answer.status, answer.headers["Content-Type"]) == (200, "image/jpeg")
     assert answer.headers["Cache-Control"] == IMMUTABLE
     assert jpeg_size(answer.body) == (320, 180)
+
+
+def test_pages_are_told_of_markers_and_poster(site: Site):
+    (chapter,) = json.loads(site.get("http://here/api/chapters").body)["chapters"]
+    assert chapter["markers"] == [{"at_s": 1.5, "title": "The door"}]
+    assert chapter["poster"] == f"{site.presentation.version}/poster.jpg"
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:

@@ -274,4 +274,5 @@ async def test_the_list_of_chapters_tells_pages_what_there_is(publish: Publish, 
     first, second = json.loads(sent)["chapters"]
     assert (first["chapter"], first["slots"]) == ("part1", [])
     assert (second["chapter"], second["title"], second["duration_s"]) == ("part2", "Part two", 20.0)
+    assert (second["markers"], second["poster"]) == ([], None)
     assert second["slots"] == [{"slot": "you", "start_s": 11.0, "duration_s": 4.0}]
