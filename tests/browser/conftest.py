@@ -17,6 +17,7 @@ from tests.browser.house import CAPTIONS, House
 # Two rungs need 720 lines; 12 s hold a slot that is longer than a player's buffer, and three segments before it.
 CUT = ("-ss", "5", "-t", "12", "-vf", "scale=1280:720", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
 SLOT = {"start = 11.3": "start = 6.3", "duration = 4.0": "duration = 4.7"}
+MARKER = '\n[[marker]]\nat = 3\ntitle = "The mirror"\n'
 SETTINGS = """
 av1 = false
 ladder = "film"
@@ -39,7 +40,7 @@ def short(master: Path, folder: Path) -> Path:
     for old, new in SLOT.items():
         assert old in sidecar
         sidecar = sidecar.replace(old, new)
-    film.with_suffix(".toml").write_text(sidecar, "utf-8")
+    film.with_suffix(".toml").write_text(sidecar + MARKER, "utf-8")
     for suffix, text in CAPTIONS.items():
         film.with_suffix(suffix).write_text(text, "utf-8")
     return film

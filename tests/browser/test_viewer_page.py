@@ -105,6 +105,20 @@ async def loaded(page: Page) -> list[str]:
     return names
 
 
+async def test_the_page_shows_the_poster_and_goes_to_a_marker(house: House, chromium: str):
+    async with browser(chromium) as running:
+        page = await running.new_page()
+        await page.goto(house.url)
+        marker = page.locator(".timeline .marker")
+        await marker.wait_for(state="visible")
+        assert await marker.get_attribute("title") == "The mirror (0:03)"
+        sizes = "new Promise((done) => { const one = new Image(); one.onload = () => done([one.width, one.height]);"
+        poster = f"{sizes} one.src = document.querySelector('#video').poster; }})"
+        assert await page.evaluate(f"() => {poster}") == [1280, 720]
+        await marker.click()
+        await until(page, "Math.abs(document.querySelector('#video').currentTime - 3) < 0.5")
+
+
 async def test_a_photo_without_a_face_is_answered_with_a_sentence_and_a_hint(house: House, chromium: str):
     """Chromium's own fake camera shows a clock on green."""
     async with browser(chromium) as running:
