@@ -110,7 +110,7 @@ def decide(names: list[str], trials: Iterable[Trial]) -> dict[str, int]:
     by_rung = {name: sorted((t for t in trials if t.rung == name), key=lambda t: t.crf) for name in names}
     kept: list[Trial] = []
     for name in names:
-        trial = _planned(by_rung[name])
+        trial = _planned(by_rung[name], is_top=name == names[0])
         if kept:
             trial = _saving(by_rung[name], trial, round(kept[-1].bytes * (1 - LEAST_SAVING)))
         if kept and kept[-1].vmaf - trial.vmaf < LEAST_GAIN:
@@ -120,10 +120,13 @@ def decide(names: list[str], trials: Iterable[Trial]) -> dict[str, int]:
     return {trial.rung: trial.crf for trial in kept}
 
 
-def _planned(trials: list[Trial]) -> Trial:
-    """Return what the rung would be like at the coarsest CRF that is good enough."""
+def _planned(trials: list[Trial], *, is_top: bool) -> Trial:
+    """Return what the rung would be like at the coarsest CRF that is good enough.
+
+    The top rung is as large as what it is compared with, so more bytes bring it up to the target.
+    """
     fine, coarse = trials
-    target = min(TARGET, fine.vmaf - BELOW_BEST) if fine.vmaf < TARGET + BELOW_BEST else TARGET
+    target = TARGET if is_top else min(TARGET, fine.vmaf - BELOW_BEST)
     slope = (fine.vmaf - coarse.vmaf) / (coarse.crf - fine.crf)
     crf = COARSEST if slope <= 0 else int(fine.crf + (fine.vmaf - target) / slope)
     return _at(trials, max(FINEST, min(COARSEST, crf)))

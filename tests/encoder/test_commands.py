@@ -94,7 +94,7 @@ def test_the_words_for_the_top_rung_in_av1():
     assert words[words.index("-bufsize", end - 30) : end] == [
         *("-bufsize", "2700000", "-c:v", "libsvtav1"),
         *("-color_primaries", "bt709", "-color_range", "tv", "-color_trc", "bt709", "-colorspace", "bt709"),
-        *("-crf", "26", "-g", "50", "-maxrate", "2700000"),
+        *("-crf", "31", "-g", "50", "-maxrate", "2700000"),
         *("-movflags", "+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets"),
         *("-preset", "8", "-svtav1-params", "irefresh-type=2:scd=0"),
     ]

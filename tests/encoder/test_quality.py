@@ -29,6 +29,10 @@ def test_no_crf_leaves_the_measured_region_far_behind():
     assert FINEST <= decide(["1080p"], trials("1080p", 60, 10))["1080p"] <= 20
 
 
+def test_the_top_rung_of_a_hard_film_gets_more_bytes_instead_of_a_lower_target():
+    assert decide(["1080p"], trials("1080p", 93, 86)) == {"1080p": 19}
+
+
 def test_a_small_rung_is_compared_with_its_own_best():
     found = decide(["1080p", "432p"], [*trials("1080p", 98, 91), *trials("432p", 80, 73, 200)])
     assert found == {"1080p": 24, "432p": 21}
