@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,14 @@ class Order:
     """What is asked for: absolute paths of the master and of the media folder.
 
     `settle_s` is for how long the master must not have changed; 0 if whoever found it has waited for that.
-    `submitted` is the time in ISO 8601, UTC.
+    `submitted` is the time in ISO 8601, UTC. `choices` are the Choices of whoever orders.
     """
 
     path: str
     media: str
     settle_s: float
     submitted: str
+    choices: dict[str, Any] = field(default_factory=dict)
 
     @property
     def file(self) -> str:
@@ -207,18 +208,15 @@ class JobBook:
             self._open.resume_workflow(row.workflow_id, queue_name=row.queue_name)
         return [row.workflow_id for row in orphans]
 
-    def renew(self, living: Collection[str] = ()) -> None:
-        """Let jobs of another version of this program, which nobody would go on with, begin anew with our stages."""
+    def left_by_others(self, living: Collection[str] = ()) -> list[Job]:
+        """Cancel and return the jobs that another version of this program has left: nobody would go on with them."""
         rows = self._open.list_workflows(
             status=["PENDING", "ENQUEUED", "DELAYED"], name=WORKFLOW, load_input=False, load_output=False
         )
-        for row in rows:
-            if row.app_version != VERSION and (row.status != "PENDING" or row.executor_id not in living):
-                self._begin_anew(row)
-
-    def _begin_anew(self, row: WorkflowStatus) -> None:
-        self._open.cancel_workflow(row.workflow_id)
-        self.again(replace(_job(row), state="cancelled"), row.queue_name or WATCHED)
+        left = [r for r in rows if r.app_version != VERSION and (r.status != "PENDING" or r.executor_id not in living)]
+        for row in left:
+            self._open.cancel_workflow(row.workflow_id)
+        return [replace(_job(row), state="cancelled") for row in left]
 
     def jobs(self, ids: Iterable[str] | None = None) -> list[Job]:
         """Return all jobs, or those of `ids`, newest first."""

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +110,14 @@ class Jobs:
         master = master.absolute()
         if not master.is_file():
             raise MasterMissing(master)
-        job_id = content_of(master, self._media, choices_of(self._settings))
+        choices = choices_of(self._settings)
+        job_id = content_of(master, self._media, choices)
         queue, book = NAMED if named else WATCHED, self._opened_book()
         jobs = [job for job in book.jobs() if job.path == str(master)]
         known = next((job for job in jobs if job.id == job_id), None)
         if known is None:
             settle_s = self._settings.settle_s if named else 0
-            book.enter(job_id, Order(str(master), str(self._media), settle_s, now()), queue)
+            book.enter(job_id, Order(str(master), str(self._media), settle_s, now(), asdict(choices)), queue)
         elif known.state not in ACTIVE and (named or known.state == "refused" or self._is_lost(known)):
             book.again(known, queue)
         for job in jobs:
@@ -253,11 +254,21 @@ class Jobs:
     def _renew(self) -> None:
         """What another version of this program has begun and left begins anew; with PostgreSQL it may still live."""
         if self._heart is None:
-            self._book.renew()
+            self._begin_anew(self._book.left_by_others())
             return
         with self._heart.inheritance() as living:
             if living is not None:
-                self._book.renew(living)
+                self._begin_anew(self._book.left_by_others(living))
+
+    def _begin_anew(self, left: list[Job]) -> None:
+        for job in left:
+            path, queue = Path(job.path), job.queue or WATCHED
+            # Another version may name the same work otherwise.
+            if content_of(path, self._media, choices_of(self._settings)) == job.id:
+                self._book.again(job, queue)
+                continue
+            with suppress(MasterMissing):
+                self.submit(path, named=queue == NAMED)
 
     def _keep(self) -> None:
         """Take over when the runner has gone, and tell listeners and hooks what has changed."""

@@ -41,7 +41,7 @@ from mediaserver.settings import Settings
 
 LOOK_S = 0.5
 AFTER_ENCODE = STAGES[STAGES.index("encode") + 1 :]
-STDERR_NOTED, COMMANDS_NOTED = 8 * 1024, 8
+STDERR_NOTED, COMMANDS_NOTED = 8 * 1024, 4
 # An encode of all rungs keeps about so many cores busy.
 CORES_PER_CHUNK = 8
 T = TypeVar("T")
@@ -73,6 +73,7 @@ class Work:
         self._stopping, self._cancelled = stopping, cancelled
         self._looked_s = 0.0
         self._path, self._media = Path(order.path), Path(order.media)
+        self._choices = Choices(**order.choices)
         self.room = Room(self._media, settings.disk_floor_mb * 1_000_000, self._note)
         self._viewers = viewers_lock(settings.state)
         self._care = Care(
@@ -188,8 +189,8 @@ class Work:
         if self._order.settle_s:
             check_settled(self._path, self._order.settle_s)
         chunk_s = Fraction(str(self._settings.chunk_s))
-        known, choices = Stock.of(self._media), choices_of(self._settings)
-        plan = stages.plan(self._path, find_tools(), self.stopped, chunk_s, choices, in_stock=known)
+        known = Stock.of(self._media)
+        plan = stages.plan(self._path, find_tools(), self.stopped, chunk_s, self._choices, in_stock=known)
         self._note(chapter=plan.chapter, version=plan.version, notes=list(plan.master.notes))
         if stages.is_published(plan, self._media):
             self._note(percent=100)
@@ -237,7 +238,7 @@ class Work:
                 self.room.wait_for(plan, self.check)
 
     def _check_unchanged(self) -> None:
-        if content_of(self._path, self._media, choices_of(self._settings)) != self._id:
+        if content_of(self._path, self._media, self._choices) != self._id:
             raise MasterChanged(self._path)
 
     def _tell(self, progress: Progress) -> None:

@@ -70,7 +70,7 @@ class Room:
     def variables(self) -> dict[str, str]:
         """The settings that differ from the defaults, for a process of its own."""
         s, plain = self.settings, Settings()
-        keys = ("settle_s", "poll_s", "chunk_s", "encoders", "jobs_database", "jobs_silent_s")
+        keys = ("settle_s", "poll_s", "chunk_s", "encoders", "av1", "jobs_database", "jobs_silent_s")
         return {
             f"MEDIASERVER_{key.upper()}": str(getattr(s, key)) for key in keys if getattr(s, key) != getattr(plain, key)
         }

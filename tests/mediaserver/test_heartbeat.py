@@ -82,6 +82,15 @@ def test_only_one_inherits_at_a_time(database: str):
     second.release()
 
 
+def test_one_of_the_living_speaks_for_all_and_when_it_goes_another_does(database: str):
+    pair = hearts(database, 2)
+    (speaker,) = (heart for heart in pair if heart.leads())
+    speaker.release()
+    (other,) = (heart for heart in pair if heart is not speaker)
+    assert other.leads()
+    other.release()
+
+
 def test_a_master_becomes_a_chapter_and_is_not_made_twice(room: Room, film: Path):
     with_slot(room.drop(film, "part2.mov"))
     (room.settings.raw / "notes.mov").write_text("no film")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 
 from encoder.errors import ToolCancelled
 from encoder.model import Presentation
+from encoder.stock import RECIPE
 from mediaserver import jobwork
 from mediaserver.jobs import Jobs
 from tests.masters import make_master, structure, with_slot
@@ -90,9 +92,11 @@ def test_after_a_kill_only_the_stage_under_way_runs_again(
     assert room.leftovers() == []
 
 
-def test_what_a_killed_program_with_other_steps_had_begun_begins_anew(room: Room, film: Path):
+@pytest.mark.parametrize("recipe", [RECIPE, "0"], ids=["the same recipe", "another recipe"])
+def test_what_a_killed_program_with_other_steps_had_begun_begins_anew(room: Room, film: Path, recipe: str):
     master = room.drop(film, "part2.mov")
-    other = "\nfrom mediaserver import jobbook, jobs\njobbook.VERSION = jobs.VERSION = '0'\n"
+    other = "\nfrom mediaserver import jobbook, jobs, jobwork\njobbook.VERSION = jobs.VERSION = '0'\n"
+    other += f"jobwork.RECIPE = {recipe!r}\n"
     process = room.command("encode", str(master), "--json", code=BLOCK + BLOCKS["slots"] + other)
     assert process.stdout
     with process, process.stdout as said:
@@ -130,6 +134,17 @@ def test_a_command_beside_a_running_server_neither_steals_nor_repeats_its_jobs(
     assert (command.returncode, errors) == (0, "")
     assert "part1.mov is published as the chapter part1.\n" in out
     assert sorted(encodes) == ["part1.mov", "part2.mov"]
+
+
+def test_who_orders_decides_how_it_is_encoded_whoever_runs_it(tmp_path: Path, film: Path):
+    room, part2 = Room.below(tmp_path), tmp_path / "elsewhere" / "part2.mov"
+    part2.parent.mkdir()
+    shutil.copyfile(film, part2)
+    os.utime(part2, (1_700_000_000, 1_700_000_000))
+    with room.running():
+        command = Room(replace(room.settings, av1=False)).command("encode", str(part2))
+        assert command.communicate()[1] == ""
+    assert not any(r.file.endswith("av1.mp4") for r in room.presentation("part2").renditions)
 
 
 def test_a_server_beside_a_running_command_waits_and_then_goes_on(room: Room, film: Path):
