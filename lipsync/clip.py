@@ -15,7 +15,7 @@ import numpy as np
 from encoder.errors import ToolFailed
 from encoder.tools import Tools, open_tool, run_tool
 from lipsync.errors import NotAPicture, PhotoRefused
-from lipsync.face import Face, FaceFinder, Points, judge, refused
+from lipsync.face import LEFT_PUPIL, RIGHT_PUPIL, Face, FaceFinder, Points, judge
 from lipsync.movement import Floats
 from lipsync.photo import MAX_PIXELS, Pixels
 
@@ -25,6 +25,8 @@ LEAST_SEEN = 0.5
 """Share of the pictures in which the face must be seen."""
 SMOOTH_FRAMES, RAMP_FRAMES = 1.0, 5
 """Standard deviation of the smoothing of landmarks over time; how softly the new mouth comes and goes with the face."""
+STEADY = 0.04
+"""How far, in pupil distances, a face may have gone from one picture to be smoothed with another: more blurs a jump."""
 STORED_QUALITY = 96
 
 
@@ -66,7 +68,7 @@ class Clip:
         if not places:
             raise NotAPicture("no picture of it could be decoded")
         if sum(face is not None for face in found) < LEAST_SEEN * len(found):
-            raise refused("no_face")
+            raise PhotoRefused.of("no_face")
         return cls(into, places, smoothed(found))
 
     def close(self) -> None:
@@ -96,16 +98,25 @@ def back_and_forth(number: int, count: int) -> int:
 
 
 def smoothed(found: list[Points | None]) -> list[Points | None]:
-    """Take the trembling out of landmarks, over every stretch in which the face is seen."""
+    """Take the trembling out of landmarks, over every stretch in which the face is seen; what moves fast stays."""
     done = list(found)
     reach = round(3 * SMOOTH_FRAMES)
     bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / SMOOTH_FRAMES) ** 2).astype(np.float32)
     for first, last in _stretches([face is not None for face in found]):
         points = np.stack([face for face in found[first:last] if face is not None])
         padded = np.pad(points, ((reach, reach), (0, 0), (0, 0)), mode="edge")
-        mean = sum(w * padded[k : k + len(points)] for k, w in enumerate(bell)) / bell.sum()
-        done[first:last] = list(np.asarray(mean, np.float32))
+        mean, total = np.zeros_like(points), np.zeros((len(points), 1, 1), np.float32)
+        for k, weight in enumerate(bell):
+            other = padded[k : k + len(points)]
+            away = np.median(np.linalg.norm(other[..., :2] - points[..., :2], axis=-1), axis=1) / _pupils_px(points)
+            near = weight * np.exp(-((away / STEADY) ** 2))[:, None, None]
+            mean, total = mean + near * other, total + near
+        done[first:last] = list(np.asarray(mean / total, np.float32))
     return done
+
+
+def _pupils_px(points: Points) -> Floats:
+    return np.asarray(np.linalg.norm(points[:, LEFT_PUPIL, :2] - points[:, RIGHT_PUPIL, :2], axis=-1))
 
 
 def _stretches(seen: list[bool]) -> Iterator[tuple[int, int]]:

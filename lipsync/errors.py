@@ -9,6 +9,43 @@ Verdict = Literal[
 ]
 
 
+REFUSALS: dict[Verdict, dict[str, tuple[str, str]]] = {
+    "no_face": {
+        "en": ("There is no face in this picture.", "Look into the camera, with light on your face."),
+        "ar": ("لا يوجد وجه في هذه الصورة.", "انظر إلى الكاميرا وليكن الضوء على وجهك."),
+    },
+    "several_faces": {
+        "en": ("There is more than one face in this picture.", "Take the photo alone."),
+        "ar": ("في هذه الصورة أكثر من وجه.", "التقط الصورة وحدك."),
+    },
+    "too_small": {
+        "en": ("The face is too small.", "Come nearer to the camera."),
+        "ar": ("الوجه صغير جدا.", "اقترب من الكاميرا."),
+    },
+    "cut_off": {
+        "en": ("Part of the face lies outside the picture.", "Move so that your whole face is in the picture."),
+        "ar": ("جزء من الوجه خارج الصورة.", "تحرك حتى يظهر وجهك كله في الصورة."),
+    },
+    "turned_away": {
+        "en": ("The face looks to the side.", "Look straight into the camera."),
+        "ar": ("الوجه ملتفت إلى الجانب.", "انظر مباشرة إلى الكاميرا."),
+    },
+    "too_dark": {
+        "en": ("The face is too dark.", "Turn towards a window or a lamp."),
+        "ar": ("الوجه مظلم جدا.", "استدر نحو نافذة أو مصباح."),
+    },
+    "blurred": {
+        "en": ("The face is blurred.", "Hold still, and wipe the lens."),
+        "ar": ("الوجه غير واضح.", "اثبت في مكانك وامسح العدسة."),
+    },
+    "mouth_covered": {
+        "en": ("The mouth is covered.", "Take away what is before your mouth: a hand, a mask, a scarf."),
+        "ar": ("الفم مغطى.", "أبعد ما يغطي فمك: يدا أو كمامة أو وشاحا."),
+    },
+}
+"""What a person is told of each verdict, by language: the sentence and what to do."""
+
+
 class LipsyncError(Exception):
     """The family: `code` for programs, `str(error)` is the sentence for people, `hint` says what to do."""
 
@@ -45,6 +82,13 @@ class PhotoRefused(LipsyncError):
         super().__init__(sentence)
         self.verdict: Verdict = verdict
         self.hint = hint
+
+    @classmethod
+    def of(cls, verdict: Verdict, language: str = "en") -> PhotoRefused:
+        """Return it in the words of a language tag or Accept-Language; English where there are none."""
+        spoken = language.strip().lower().replace("_", "-").split(",")[0].split(";")[0].split("-")[0]
+        told = REFUSALS[verdict]
+        return cls(verdict, *told.get(spoken, told["en"]))
 
 
 class SpeechUnreadable(LipsyncError):

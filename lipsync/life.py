@@ -6,10 +6,12 @@ while speaking; a blink closes in about 0.1 s and opens in 0.15 s.
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from lipsync.box import Box
 from lipsync.face import CHIN, FOREHEAD, Face
@@ -42,24 +44,34 @@ OPEN_EYE = 0.045
 LEVELS = 6
 
 
-def life_of(seed: str, rate: Fraction, frames: int) -> Floats:
-    """Return (frames, 4): eyes closed 0..1, and yaw, pitch and roll of the head in radians.
+def life_of(seed: str, rate: Fraction, states: Floats) -> Floats:
+    """Return (frames, 4) for a mouth track's states: eyes closed 0..1, and yaw, pitch and roll of the head in radians.
 
-    `seed` is the SHA-256 of the narration in hexadecimal digits.
+    `seed` is the SHA-256 of the narration in hexadecimal digits. Eyes close while the mouth speaks alone: in a pause
+    nothing but the sway moves.
     """
+    frames, speaking = len(states), np.asarray(states.any(axis=1))
     chance = np.random.default_rng(int(seed[:16], 16))
     at_s = (np.arange(frames) + 0.5) / float(rate)
     length_s = frames / float(rate)
     life = np.zeros((frames, 4), np.float32)
     blink_s = chance.uniform(*BLINK_EVERY_S)
-    while blink_s < length_s - 0.5:
-        life[:, BLINK] = np.maximum(life[:, BLINK], _blink(at_s - blink_s))
-        blink_s += chance.uniform(*BLINK_EVERY_S)
+    lasts = math.ceil((CLOSING_S + CLOSED_S + OPENING_S) * rate) + 1
+    while (first := _within(speaking, math.ceil(blink_s * rate), lasts)) is not None:
+        life[:, BLINK] = np.maximum(life[:, BLINK], _blink(at_s - first / float(rate)))
+        blink_s = first / float(rate) + chance.uniform(*BLINK_EVERY_S)
     ends = np.clip(np.minimum(at_s, length_s - at_s) / STILL_S, 0, 1)
     for column, most in zip((YAW, PITCH, ROLL), SWAY_RAD, strict=True):
         waves = [np.sin(2 * np.pi * (hz * at_s + chance.random())) for hz in chance.uniform(*SWAY_HZ, 3)]
         life[:, column] = most * np.mean(waves, axis=0) * ends * ends * (3 - 2 * ends)
     return life
+
+
+def _within(speaking: NDArray[np.bool_], first: int, lasts: int) -> int | None:
+    """Return the first frame, not before `first`, from which the mouth speaks for as many frames."""
+    runs = np.convolve(speaking, np.ones(lasts, int), "valid") == lasts if len(speaking) >= lasts else np.zeros(0)
+    found = np.flatnonzero(runs[first:])
+    return first + int(found[0]) if len(found) else None
 
 
 def _blink(since_s: Floats) -> Floats:

@@ -64,7 +64,7 @@ def portrait_of(path: Path, lines: int, frames: int, stamp: Stamp, means: Means)
         face = means.finder.find(photo).scaled(max(2, 2 * round(width * lines / height / 2)), lines)
         return PhotoPortrait(face, stamp, means.net)
     clip = Clip.read(path, lines, frames, rate=RATE, tools=means.tools, finder=means.finder)
-    return ClipPortrait(clip, stamp, means.net)
+    return ClipPortrait(clip, stamp)
 
 
 def _is_picture(start: bytes) -> bool:
@@ -96,10 +96,13 @@ class PhotoPortrait:
 
 
 class ClipPortrait:
-    """A video: head and eyes move as they do there, the mouth alone is replaced, where the face is seen."""
+    """A video: head and eyes move as they do there, the mouth alone is replaced, where the face is seen.
 
-    def __init__(self, clip: Clip, stamp: Stamp, net: MouthNet) -> None:
-        self._clip, self._net = clip, net
+    The mouth is drawn without the network's tone: its conditioning takes longer than a picture may, for every new face.
+    """
+
+    def __init__(self, clip: Clip, stamp: Stamp) -> None:
+        self._clip = clip
         self.height, self.width = clip.frame(0)[0].shape[:2]
         self._label = PlacedLabel(Box(0, 0, self.width, self.height), self.height, stamp)
 
@@ -107,7 +110,7 @@ class ClipPortrait:
         for number, state in enumerate(states):
             picture, face, strength = self._clip.frame(number)
             if face is not None:
-                self._replace_mouth(picture, face, state, strength)
+                _replace_mouth(picture, face, state, strength)
             luma, blue, red = planes_of(picture)
             frame = np.concatenate([luma.ravel(), blue.ravel(), red.ravel()]).reshape(-1, self.width)
             self._label.stamp(frame)
@@ -116,9 +119,10 @@ class ClipPortrait:
     def close(self) -> None:
         self._clip.close()
 
-    def _replace_mouth(self, picture: Pixels, face: Face, state: Floats, strength: float) -> None:
-        renderer = Renderer(face, self._net)
-        patch = renderer.patch(state.tolist())
-        part = picture[renderer.box.rows, renderer.box.columns]
-        blend = part + np.float32(strength) * (patch.astype(np.float32) - part)
-        part[:] = (blend + 0.5).astype(np.uint8)
+
+def _replace_mouth(picture: Pixels, face: Face, state: Floats, strength: float) -> None:
+    renderer = Renderer(face)
+    patch = renderer.patch(state.tolist())
+    part = picture[renderer.box.rows, renderer.box.columns]
+    blend = part + np.float32(strength) * (patch.astype(np.float32) - part)
+    part[:] = (blend + 0.5).astype(np.uint8)

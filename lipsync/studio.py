@@ -94,7 +94,7 @@ class Studio:
         portrait = portrait_of(face_picture, lines, frames, stamp, Means(self._tools, self._finder, self._net))
         seed = hashlib.sha256(samples.astype("<f4").tobytes()).hexdigest()
         states = analyse(samples, RATE, frames)
-        signs = life_of(seed, RATE, frames) if life else np.zeros((frames, 4), np.float32)
+        signs = life_of(seed, RATE, states) if life else np.zeros((frames, 4), np.float32)
         render_id = _render_id(face_picture, seed, f"{lines} {stamp} {life}")
         part = out.with_name(f".{out.name}.{os.getpid()}.part")
         try:
@@ -280,7 +280,7 @@ class _Window:
         track = track_of(take.folder, presentation, slot)
         signs = np.zeros((len(frames), 4), np.float32)
         if life and slot.life and slot.compose == "moving":
-            signs = life_of(track.audio_sha256, presentation.grid.rate, len(frames)).astype(np.float32)
+            signs = life_of(track.audio_sha256, presentation.grid.rate, track.states[: len(frames)])
         return cls(take, slot, frames, track.states, net, signs)
 
     def filled(self, face: Face, frame: Frame, number: int) -> Frame:

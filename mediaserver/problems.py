@@ -77,6 +77,8 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     """Let a request end in an answer, whatever its handler raises."""
     try:
         return await handler(request)
+    except PhotoRefused as error:
+        return problem(PhotoRefused.of(error.verdict, request.headers.get("Accept-Language", "")))
     except (ServerError, LipsyncError, EncoderError) as error:
         if _status(error) == 500:
             _log.error("%s %s: %s", request.method, redacted(request.path), error)

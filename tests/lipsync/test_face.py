@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import cv2
 import numpy as np
 import pytest
 
-from lipsync.errors import ModelMissing, PhotoRefused
+from lipsync.errors import REFUSALS, ModelMissing, PhotoRefused
 from lipsync.face import CHIN, LEFT_PUPIL, RIGHT_PUPIL, Face, FaceFinder
 from tests.lipsync.conftest import demo_photo
 
@@ -123,3 +125,55 @@ def test_bytes_that_are_no_face_are_refused():
 def test_missing_models_are_named(tmp_path):
     with pytest.raises(ModelMissing, match="yunet"):
         FaceFinder(tmp_path)
+
+
+FACE_UNDER_A_MASK = (
+    234,
+    93,
+    132,
+    58,
+    172,
+    136,
+    150,
+    149,
+    176,
+    148,
+    152,
+    377,
+    400,
+    378,
+    379,
+    365,
+    397,
+    288,
+    361,
+    323,
+    454,
+    5,
+)
+
+
+@pytest.mark.parametrize("name", ["man", "older-woman"])
+@pytest.mark.parametrize("colour", [(200, 160, 90), (60, 60, 60)])
+def test_a_mask_over_the_mouth_is_seen(finder, name, colour):
+    photo = cv2.resize(demo_photo(name), (512, 512), interpolation=cv2.INTER_AREA)
+    mask = finder.find(photo).landmarks[list(FACE_UNDER_A_MASK), :2].astype(int)
+    covered = cv2.GaussianBlur(cv2.fillPoly(photo.copy(), [mask], colour), (0, 0), 1)
+    with pytest.raises(PhotoRefused) as refused:
+        finder.find(covered)
+    assert refused.value.verdict == "mouth_covered"
+
+
+def test_a_photo_without_colour_is_no_covered_mouth(finder):
+    grey = cv2.cvtColor(demo_photo("woman"), cv2.COLOR_BGR2GRAY)
+    finder.find(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))
+
+
+@pytest.mark.parametrize("verdict", REFUSALS)
+def test_every_verdict_has_its_sentence_in_english_and_arabic(verdict):
+    english, arabic = PhotoRefused.of(verdict), PhotoRefused.of(verdict, "ar-EG,en;q=0.5")
+    assert str(english).isascii()
+    assert english.hint.isascii()
+    for text in (str(arabic), arabic.hint):
+        assert all(unicodedata.bidirectional(c) == "AL" for c in text if c.isalpha())
+    assert str(PhotoRefused.of(verdict, "fi")) == str(english)

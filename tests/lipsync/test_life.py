@@ -12,6 +12,7 @@ from lipsync.face import Face
 from lipsync.life import BLINK, SWAY_RAD, Eyelids, Sway, life_of
 
 SEED = "5f" * 32
+TALK = np.full((1500, 4), 0.3, np.float32)
 REST = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -21,19 +22,30 @@ def face(man: Face) -> Face:
 
 
 def test_life_is_the_same_for_the_same_narration_and_another_for_another():
-    assert np.array_equal(life_of(SEED, Fraction(25), 400), life_of(SEED, Fraction(25), 400))
-    assert not np.array_equal(life_of(SEED, Fraction(25), 400), life_of("60" * 32, Fraction(25), 400))
+    assert np.array_equal(life_of(SEED, Fraction(25), TALK[:400]), life_of(SEED, Fraction(25), TALK[:400]))
+    assert not np.array_equal(life_of(SEED, Fraction(25), TALK[:400]), life_of("60" * 32, Fraction(25), TALK[:400]))
 
 
 def test_a_speaker_blinks_every_few_seconds_and_briefly():
-    closed = life_of(SEED, Fraction(25), 1500)[:, BLINK]
+    closed = life_of(SEED, Fraction(25), TALK)[:, BLINK]
     blinks = np.count_nonzero(np.diff((closed > 0.5).astype(int)) == 1)
     assert 8 <= blinks <= 28
     assert (closed > 0.5).mean() < 0.08
 
 
+def test_nobody_blinks_in_a_pause():
+    """So that whatever moves in silence is the head alone."""
+    talk = TALK.copy()
+    talk[200:1300] = 0
+    closed = life_of(SEED, Fraction(25), talk)[:, BLINK]
+    assert closed[200:1300].max() == 0
+    assert closed[:200].max() > 0.5
+    assert closed[1300:].max() > 0.5
+    assert life_of(SEED, Fraction(25), np.zeros((5, 4), np.float32))[:, BLINK].max() == 0
+
+
 def test_a_head_sways_slowly_and_begins_and_ends_in_the_photos_pose():
-    pose = life_of(SEED, Fraction(25), 400)[:, BLINK + 1 :]
+    pose = life_of(SEED, Fraction(25), TALK[:400])[:, BLINK + 1 :]
     assert (abs(pose).max(axis=0) <= SWAY_RAD).all()
     assert abs(np.diff(pose, axis=0)).max() < 0.003
     assert abs(pose[[0, -1]]).max() < 1e-3

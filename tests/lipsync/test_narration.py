@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from encoder.tools import run_tool
 from lipsync.errors import SpeechUnreadable
 from lipsync.narration import MouthTrack, analyse, bake, read_speech
 from lipsync.train.speech import EspeakVoice, Spoken
@@ -146,3 +147,30 @@ def test_a_speech_that_cannot_be_used_is_refused_with_its_reason(tmp_path, tools
     make(path)
     with pytest.raises(SpeechUnreadable, match=reason):
         read_speech(path, tools)
+
+
+@pytest.mark.parametrize("kind", ["8 kHz", "96 kHz", "5.1", "clipped", "music", "silent"])
+def test_sound_of_any_kind_becomes_a_track_within_its_range(tmp_path, tools, kind):
+    voice = spoken(room(0.3), vowel("a", 0.5), room(0.3), vowel("i", 0.5), room(0.4))
+    music = sum(np.sin(2 * np.pi * hz * np.arange(32_000) / 16_000) for hz in (220, 277, 330, 440)) / 8
+    samples = {"clipped": np.clip(6 * voice, -0.99, 0.99), "music": music, "silent": np.zeros(32_000)}.get(kind, voice)
+    wav, path = write_wav(tmp_path / "plain.wav", np.asarray(samples, np.float32)), tmp_path / "speech.wav"
+    how = {"8 kHz": ["-ar", "8000"], "96 kHz": ["-ar", "96000"], "5.1": ["-af", "pan=5.1|FC=c0"]}.get(kind, [])
+    run_tool([str(tools.ffmpeg), "-v", "error", "-i", str(wav), *how, str(path)])
+    states = analyse(read_speech(path, tools), FILM, 50)
+    assert np.isfinite(states).all()
+    assert states.min() >= -1
+    assert states.max() <= 1
+    if kind == "silent":
+        assert abs(states).max() == 0
+    elif kind != "music":
+        assert states[10:17, OPEN].max() > 0.1
+
+
+def test_ten_minutes_are_analysed_in_bounded_memory():
+    """The states of the last second are those that it has alone; nothing grows but with the length."""
+    last = spoken(room(0.2), vowel("a", 0.6), room(0.2))
+    long = np.concatenate([np.tile(last, 599), last])
+    states = analyse(long, FILM, 600 * 25)
+    assert states.shape == (15_000, 4)
+    assert abs(states[-25:] - states[-50:-25]).max() < 0.05
