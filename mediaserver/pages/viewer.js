@@ -244,7 +244,7 @@ function gone(words = "Your session has ended, and everything of it is deleted."
 
 // The viewer's own slots of this chapter, the one that is on screen or comes next at the front.
 function mySlots() {
-  const ends = ({ slot }) => { const { start_s, duration_s } = now.chapter.slots.find((one) => one.slot === slot); return start_s + duration_s; };
+  const ends = (mine) => { const slot = now.chapter.slots.find((one) => one.slot === mine.slot); return slot ? slot.start_s + slot.duration_s : 0; };
   const mine = (now.status?.slots ?? []).filter(({ chapter }) => chapter === now.chapter?.chapter);
   return [...mine.filter((slot) => ends(slot) > video.currentTime), ...mine];
 }
@@ -258,11 +258,12 @@ async function pin() {
 
 async function showCredentials() {
   const [slot] = mySlots(), { session, chapter } = now;
-  const box = $("credentials");
+  const box = $("credentials"), of = `${session.url}${slot.slot}`;
+  if (slot.state !== "ready") box.dataset.of = "";
   if (slot.state === "failed") return tellCredentials("none", ["Your scene could not be made, so there is nothing to sign."]);
   if (slot.state !== "ready") return tellCredentials("signing", ["Your scene is being signed: its Content Credentials are here as soon as it is finished."]);
-  if (box.dataset.of === `${session.url}${slot.slot}` && box.dataset.state === "read") return;
-  box.dataset.of = `${session.url}${slot.slot}`;
+  if (box.dataset.of === of && ["reading", "read"].includes(box.dataset.state)) return;
+  box.dataset.of = of;
   tellCredentials("reading", ["The Content Credentials of your scene are being checked …"]);
   try {
     tellCredentials("read", await credentialsOf(new URL(`${encodeURIComponent(slot.slot)}.mp4`, session.chapter(chapter.chapter))));
@@ -306,7 +307,8 @@ function showScene(state) {
   $("retake").hidden = now.uploading;
   $("pin").hidden = !now.personal || !mine.length;
   if ($("pin").hidden) $("credentials").hidden = true;
-  else if (!$("credentials").hidden && $("credentials").dataset.state !== "read") showCredentials();
+  else if (!$("credentials").hidden) showCredentials();
+  else if (mySlots()[0].state !== "ready") $("credentials").dataset.of = "";
   for (const mark of document.querySelectorAll(".timeline .slot")) {
     mark.dataset.state = mine.find(({ slot }) => slot === mark.dataset.slot)?.state ?? "";
   }

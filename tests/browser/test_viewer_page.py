@@ -156,11 +156,17 @@ async def test_another_photo_is_taken_while_the_film_plays_on(house: House, chro
         await until(page, "document.body.dataset.state === 'ready'")
         await page.locator("#mine").click()
         await until(page, "!document.querySelector('#video').paused")
+        await page.locator("#pin").click()
+        await until(page, "document.querySelector('#credentials').dataset.state === 'read'")
+        former = await page.locator("#credentials").inner_text()
         await page.locator("#retake").click()
         await until(page, "document.querySelector('#seen').videoWidth === 1280")
         await page.locator("#camera-take").click()
         await until(page, "document.body.dataset.state === 'captured'")
         await until(page, "document.body.dataset.state === 'ready'")
+        # the pin that stayed open tells of the new scene, whose mark has another number
+        await until(page, "document.querySelector('#credentials').dataset.state === 'read'")
+        assert await page.locator("#credentials").inner_text() != former
         await until(page, "document.querySelector('#video').ended")
         assert await page.locator("#player-problem").is_hidden()
 
