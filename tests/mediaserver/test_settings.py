@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as unhurried
 from hypothesis import strategies as st
 
 from mediaserver.cli import main
@@ -160,6 +161,7 @@ def test_what_config_prints_is_a_settings_file_that_gives_the_same_settings(
     assert (read.port, read.raw, read.consent.controller) == (81, Path("/films"), 'Film "Ltd" Köln')
 
 
+@unhurried(deadline=None)
 @given(st.dictionaries(st.text(max_size=12), st.one_of(st.integers(), st.text(max_size=5), st.booleans(), st.floats())))
 def test_whatever_flags_are_given_the_answer_is_settings_or_a_settings_error(flags: dict[str, object]):
     with suppress(SettingsError):
