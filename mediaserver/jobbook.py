@@ -151,6 +151,9 @@ class JobBook:
         if self._client:
             self._client.destroy()
             self._client = None
+        # what the engine's threads say after this would open the file again
+        logger = logging.getLogger("dbos")
+        logger.handlers[:] = [logging.NullHandler() if old is self._log else old for old in logger.handlers]
         self._log.close()
 
     @property
