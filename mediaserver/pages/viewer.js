@@ -44,7 +44,8 @@ async function choose(chapter, play = false) {
   $("title").textContent = chapter.title;
   $("facts").textContent = [clock(chapter.duration_s), chapter.rungs.join(", ")].join(" · ");
   document.title = `${chapter.title} – Watch`;
-  if (chapter.poster) video.poster = new URL(`${encodeURIComponent(chapter.chapter)}/${chapter.poster}`, ROOT).href;
+  // A poster is opaque: it would hide what lies behind a transparent chapter.
+  if (chapter.poster && !chapter.alpha) video.poster = new URL(`${encodeURIComponent(chapter.chapter)}/${chapter.poster}`, ROOT).href;
   else video.removeAttribute("poster");
   $("chapters").replaceChildren(...now.list.map(chapterButton));
   drawTimeline();
