@@ -100,6 +100,22 @@ def test_progress_counts_every_picture(film):
     assert film[2] == [(done, 75) for done in range(1, 76)]
 
 
+def test_the_same_face_and_speech_give_the_same_pictures(studio, speech, film, tools, tmp_path):
+    studio.render_file(DEMO / "man.jpg", speech, tmp_path / "again.mp4", size="360p", life=False)
+    first, again = (
+        run_tool([str(tools.ffmpeg), "-v", "error", "-i", str(file), "-map", "0:v", "-f", "md5", "-"])
+        for file in (film[0], tmp_path / "again.mp4")
+    )
+    assert first == again
+
+
+def test_a_file_is_never_laid_over_what_it_is_made_from(studio, speech):
+    before = speech.read_bytes()
+    with pytest.raises(RenderFailed, match="made from"):
+        studio.render_file(DEMO / "man.jpg", speech, speech)
+    assert speech.read_bytes() == before
+
+
 def test_a_file_that_cannot_be_made_says_why_and_leaves_nothing(studio, speech, tmp_path):
     with pytest.raises(NotAPicture, match="missing"):
         studio.render_file(tmp_path / "missing.jpg", speech, tmp_path / "out.mp4")
