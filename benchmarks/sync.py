@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -182,7 +183,8 @@ def motion(seen: Seen, first: int, last: int) -> float:
     return float(np.percentile(steps, 95) * SCALE_PX)
 
 
-Maker = Callable[[Floats, str], Path]
+class Maker(Protocol):
+    def __call__(self, samples: Floats, name: str, *, life: bool = True) -> Path: ...
 
 
 def sync(make: Maker, finder: FaceFinder) -> None:
@@ -223,14 +225,13 @@ def silence(make: Maker, finder: FaceFinder) -> None:
     spoken = HibariVoice().say(ENGLISH[0])
     two_s = 2 * SAMPLE_RATE_HZ
     room = np.random.default_rng(5).standard_normal(two_s).astype(np.float32) * 10 ** (-50 / 20)
+    frozen = look(make(np.zeros(two_s, np.float32), "frozen", life=False), finder)
+    noise = motion(frozen, 5, len(frozen.lips))
     for name, end in (("digital", np.zeros(two_s, np.float32)), ("room at -50 dBFS", room)):
         seen = look(make(np.concatenate([spoken.samples, end]), f"silence, {name}"), finder)
-        last_phone = max(p.end for p in spoken.phones if p.letter)
-        start = max(last_phone, len(spoken.samples)) / SAMPLE_RATE_HZ
-        first = round((start + 0.2) * float(RATE))
-        print(f"silence, {name}: lips move {motion(seen, first, len(seen.lips)):.2f} px")
-    quiet = look(make(np.zeros(4 * SAMPLE_RATE_HZ, np.float32), "frozen"), finder)
-    print(f"whole file silent: {motion(quiet, 5, len(quiet.lips)):.2f} px")
+        first = round((len(spoken.samples) / SAMPLE_RATE_HZ + 0.2) * float(RATE))
+        moved = motion(seen, first, len(seen.lips))
+        print(f"silence, {name}: lips move {moved:.2f} px, less {noise:.2f} px found in a frozen picture")
 
 
 def arabic(make: Maker, finder: FaceFinder) -> None:
@@ -256,10 +257,10 @@ def main() -> None:
         out = chosen.keep or Path(folder)
         studio, finder = Studio(Signing(Path(folder) / "keys")), FaceFinder()
 
-        def make(samples: Floats, name: str) -> Path:
+        def make(samples: Floats, name: str, *, life: bool = True) -> Path:
             wav = write_wav(Path(folder) / "speech.wav", samples)
             video = out / f"{''.join(c if c.isalnum() else '-' for c in name)}.mp4"
-            studio.render_file(chosen.face, wav, video, size=chosen.size)
+            studio.render_file(chosen.face, wav, video, size=chosen.size, life=life)
             return video
 
         sync(make, finder)
