@@ -1,4 +1,4 @@
-"""Films with transparency: which renditions they get, and the pictures of each (docs/decisions/0019-alpha.md).
+"""Films with transparency: which renditions they get, and the pictures of each (docs/decisions/0021-alpha.md).
 
 A browser shows transparency of VP9 in WebM by itself, Safari that of HEVC. Everywhere else a page draws it from an
 ordinary picture in which alpha is stacked below the colours, both as luma and chroma of video range.

@@ -176,4 +176,5 @@ async def test_the_editors_page_lists_what_is_published(house: House, chromium: 
         page = await running.new_page()
         await page.goto(f"{house.url}editor")
         await until(page, f"document.body.innerText.includes({house.chapter!r})")
-        assert await page.locator("form").count() == 0
+        assert await page.locator("form").count() == await page.locator("#key-form").count() == 1
+        assert await page.locator("input[type=file]").count() == 0
