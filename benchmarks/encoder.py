@@ -40,8 +40,8 @@ from encoder.tools import find_tools, python_module, run_tool  # noqa: E402
 
 SCRIPT = (("1080p", 1080, "8M"), ("720p", 720, "5M"), ("432p", 432, "2500k"))
 SCRIPT_X264 = "keyint=48:min-keyint=48:scenecut=-1:nal-hrd=cbr"
-# Every fourth picture is scored.
-SCORED = 4
+# Every fifth picture is scored: no step of any pattern of B-frames, so that all kinds have their share.
+SCORED = 5
 Json = dict[str, Any]
 Points = dict[str, tuple[int, float]]
 

@@ -16,7 +16,7 @@ STEPS = (
 # What looks as good as H.264: the CRF that is equal to 24, a step of H.264's in the codec's own scale, and the share of
 # the peak rate in tenths.
 EQUALS: dict[Codec, tuple[int, int, int]] = {"av1": (40, 3, 6), "hevc": (28, 1, 7), "vp9": (27, 3, 10)}
-FINEST: dict[Codec, int] = {"av1": 24, "hevc": 18, "vp9": 18}
+FINEST = 18
 # However hard a film is, its rungs stay so much below the fixed rates (tenths).
 CEILING = 9
 PLAIN = Choices()
@@ -58,7 +58,7 @@ def _rung(master: Master, name: str, height: int, crf: int, fixed_bps: int) -> R
 def in_codec(rung: Rung, codec: Codec, transfer: Transfer) -> Rung:
     """Return the same picture of H.264 in another codec, at the CRF that looks as good (docs/decisions/0018)."""
     equal, step, share = EQUALS[codec]
-    crf = None if rung.crf is None else max(FINEST[codec], equal + step * (rung.crf - 24))
+    crf = None if rung.crf is None else max(FINEST, equal + step * (rung.crf - 24))
     return replace(rung, codec=codec, crf=crf, maxrate_bps=rung.maxrate_bps * share // 10, transfer=transfer)
 
 
