@@ -269,7 +269,7 @@ class Sessions:
             path = self._store.finished(carrier, slot.id)
             if not path.exists():
                 whole = await asyncio.to_thread(self._whole, edition, view)
-                signed = await self.admission.examiner.sign(whole, p.title, self._store.number_of(carrier))
+                signed = await self.admission.examiner.sign(whole, p.title, carrier.render_id)
                 await asyncio.to_thread(write_whole, path, signed)
             return path
 
@@ -386,9 +386,10 @@ class Sessions:
         except (ChapterUnknown, NotFound):
             return
         for insert in self._fresh(session, edition):
-            found = self._store.found(insert)
-            if (session.id, insert.chapter, insert.slot) in ready and found == insert.wanted:
-                insert.done, insert.state = found, "ready"
+            found, number = self._store.found(insert), self._store.number_of(insert)
+            whole = (session.id, insert.chapter, insert.slot) in ready and found == insert.wanted
+            if whole and number is not None:
+                insert.done, insert.state, insert.render_id = found, "ready", number
             else:
                 await self._store.drop(insert)
 

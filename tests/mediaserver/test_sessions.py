@@ -135,7 +135,8 @@ async def test_every_photo_has_its_answer(serve: Serve, photo: bytes, kind: str,
 async def test_a_refused_photo_tells_its_verdict(serve: Serve):
     served = await serve()
     _, answer = await served.put_photo(await served.begin(), b"nobody")
-    assert (answer["verdict"], answer["hint"]) == ("no_face", "Turn towards the light.")
+    assert (answer["verdict"], answer["sentence"]) == ("no_face", "There is no face in this picture.")
+    assert answer["hint"] == "Look into the camera, with light on your face."
 
 
 async def test_a_photo_comes_as_a_form_too(serve: Serve):
