@@ -112,7 +112,7 @@ class Visit:
         return pieces
 
     def _lines(self, url: str) -> list[str]:
-        return self._get(url).body.decode().split()
+        return [line for line in self._get(url).body.decode().splitlines() if line]
 
     def _bytes(self, piece: Piece) -> bytes:
         """Fetch a segment; a range must be answered with 206 and exactly its bytes."""

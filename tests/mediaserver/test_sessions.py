@@ -306,7 +306,7 @@ async def test_many_viewers_who_come_and_go_leave_no_byte_no_object_and_no_descr
                 assert answer.status == 204
         gc.collect()
         state = sum(path.stat().st_size for path in (tmp_path / "state").rglob("*") if path.is_file())
-        return state, sum(isinstance(one, Session) for one in gc.get_objects()), len(os.listdir("/proc/self/fd"))
+        return state, sum(type(one) is Session for one in gc.get_objects()), len(os.listdir("/proc/self/fd"))
 
     assert await come_and_go(150) == await come_and_go(50)
 
@@ -529,7 +529,7 @@ async def test_a_face_is_gone_when_its_scene_is_made_and_looked_for_again_in_the
     session = await ready_session(served)
     gc.collect()
     mine = {path.name for path in (tmp_path / "state" / "inserts").iterdir()}
-    scenes = [thing for thing in gc.get_objects() if isinstance(thing, Scene) and thing.insert.session in mine]
+    scenes = [thing for thing in gc.get_objects() if type(thing) is Scene and thing.insert.session in mine]
     assert [scene for scene in scenes if scene.face or scene.photo] == []
     assert served.worker.examined == 1
     await served.get(f"{session}part1/stream.mpd")
