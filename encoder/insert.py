@@ -46,6 +46,11 @@ def parameter_sets_command(rung: Rung, grid: Grid, preset: str, x264_params: str
     ]
 
 
+def raw_pictures(size: tuple[int, int], rate: Fraction) -> list[str]:
+    """Return the input options of I420 pictures of `size` (width, height) that come on standard input."""
+    return ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{size[0]}x{size[1]}", "-r", str(rate), "-i", "pipe:0"]
+
+
 def insert_command(
     grid: Grid, size: tuple[int, int], renditions: tuple[tuple[Rendition, int], ...], tools: Tools
 ) -> list[str]:
@@ -64,8 +69,7 @@ def insert_command(
         outputs += ["-flush_packets", "1", "-movflags", FRAGMENTS, "-f", "mp4", f"pipe:{descriptor}"]
     split = f"[0:v]{TAGGED},split={len(renditions)}" + "".join(f"[s{i}]" for i in range(len(renditions)))
     return [
-        *(str(tools.ffmpeg), "-hide_banner", "-v", "error"),
-        *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{size[0]}x{size[1]}", "-r", str(grid.rate), "-i", "pipe:0"),
+        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", *raw_pictures(size, grid.rate)),
         *("-filter_complex", ";".join([split, *parts]), *outputs),
     ]
 

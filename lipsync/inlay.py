@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil, floor, gcd
 
 from encoder.bitstreams import length_prefixed_units
@@ -146,7 +147,12 @@ def spliced(sample: Sample, inlay: Inlay, backdrop: Backdrop, form: Format) -> S
     if head.idr is not None:
         placed += backdrop.units(head.idr)
     else:
-        reference = head.header >> 5
-        placed += [(gap[0], skipped(*gap, head.frame_num, reference, form)) for gap in inlay.gaps]
+        placed += _unchanged(inlay, head.frame_num, head.header >> 5, form)
     placed.sort()
     return replace(sample, data=b"".join(len(unit).to_bytes(4, "big") + unit for _, unit in placed))
+
+
+@lru_cache(maxsize=256)
+def _unchanged(inlay: Inlay, frame_num: int, reference: int, form: Format) -> tuple[tuple[int, bytes], ...]:
+    """Return the skipped slices round the box: the same in every picture of that frame_num."""
+    return tuple((first, skipped(first, count, frame_num, reference, form)) for first, count in inlay.gaps)

@@ -8,7 +8,6 @@ moves along unread. What lies round the box is the background's own slices in a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 KEY_SLICE, OTHER_SLICE = 5, 1
@@ -79,7 +78,6 @@ def moved(unit: bytes, first: int) -> bytes:
     return unit[:1] + escaped(out.closed())
 
 
-@lru_cache(maxsize=4096)
 def skipped(first: int, count: int, frame_num: int, reference: int, form: Format) -> bytes:
     """Return the NAL unit of `count` skipped macroblocks of a P picture: the same pixels as in the picture before.
 

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from fractions import Fraction
 
 from encoder.bitstreams import ParameterSets, annexb_units
 from encoder.boxes import read_samples
-from encoder.commands import FRAGMENTS
-from encoder.insert import INSERT_CRF
+from encoder.commands import FRAGMENTS, TAGGED
+from encoder.insert import insert_encoder, raw_pictures
 from encoder.model import Grid, Rendition
 from encoder.tools import Tools, open_tool
 from lipsync.compose import Frame
@@ -127,8 +126,19 @@ def box_command(rung: SlicedRung, tools: Tools) -> list[str]:
     x264 = f"{rung.x264}:slice-max-mbs={-(-box.w // MACROBLOCK_PX)}"
     vbv = f":vbv-maxrate={rung.rate_kbps(BOX_SHARE)}:vbv-bufsize={rung.segment_kbit(BUFFER_SHARE)}"
     return [
-        *_pictures(tools, box.w, box.h, rung.grid.rate, "pipe:0"),
-        *(*_x264(x264 + vbv), "-flush_packets", "1", "-movflags", FRAGMENTS, "-f", "mp4", "pipe:1"),
+        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", *raw_pictures((box.w, box.h), rung.grid.rate)),
+        *(
+            "-vf",
+            TAGGED,
+            *insert_encoder(PRESET, x264 + vbv),
+            "-flush_packets",
+            "1",
+            "-movflags",
+            FRAGMENTS,
+            "-f",
+            "mp4",
+            "pipe:1",
+        ),
     ]
 
 
@@ -136,30 +146,26 @@ def backdrop_command(rung: SlicedRung, outputs: Sequence[int], tools: Tools) -> 
     """Return the process that encodes what surrounds the box, each part to one of the descriptors."""
     inlay = rung.inlay
     parts = inlay.surroundings
-    split = f"[0:v]split={len(parts)}" + "".join(f"[s{i}]" for i in range(len(parts)))
+    split = f"[0:v]{TAGGED},split={len(parts)}" + "".join(f"[s{i}]" for i in range(len(parts)))
     crops = [f"[s{i}]crop={p.w}:{p.h}:{p.x}:{p.y}:exact=1[v{i}]" for i, p in enumerate(parts)]
-    command = [*_pictures(tools, inlay.width, inlay.height, rung.grid.rate, "pipe:0"), "-filter_complex"]
-    command.append(";".join([split, *crops]))
+    pictures = raw_pictures((inlay.width, inlay.height), rung.grid.rate)
+    command = [
+        str(tools.ffmpeg),
+        "-hide_banner",
+        "-v",
+        "error",
+        *pictures,
+        "-filter_complex",
+        ";".join([split, *crops]),
+    ]
     kbit = rung.segment_kbit(BACKDROP_SHARE)
     for i, (part, output) in enumerate(zip(parts, outputs, strict=True)):
         share = max(8, kbit * part.w * part.h // (inlay.width * inlay.height))
         x264 = f"{rung.x264}:vbv-maxrate={share}:vbv-bufsize={share}"
         if part.w < inlay.width:
             x264 += f":slice-max-mbs={-(-part.w // MACROBLOCK_PX)}"
-        command += ["-map", f"[v{i}]", *_x264(x264), "-f", "h264", f"pipe:{output}"]
+        command += ["-map", f"[v{i}]", *insert_encoder(PRESET, x264), "-f", "h264", f"pipe:{output}"]
     return command
-
-
-def _pictures(tools: Tools, width: int, height: int, rate: Fraction, source: str) -> list[str]:
-    return [
-        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-f", "rawvideo", "-pix_fmt", "yuv420p"),
-        *("-s", f"{width}x{height}", "-r", str(rate), "-i", source),
-    ]
-
-
-def _x264(params: str) -> list[str]:
-    quality = ("-preset", PRESET, "-crf", str(INSERT_CRF), "-profile:v", "high")
-    return ["-c:v", "libx264", *quality, "-x264-params", params]
 
 
 def backdrop(picture: Frame, rung: SlicedRung, tools: Tools) -> Backdrop:

@@ -6,8 +6,10 @@ import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -41,6 +43,24 @@ def mezzanine_frames(
         while len(data := child.stdout.read(length)) == length:
             yield np.frombuffer(bytearray(data), np.uint8).reshape(height * 3 // 2, width)
         child.check()
+
+
+@lru_cache(maxsize=4)
+def own_picture(folder: Path, slot: str, number: int, size: tuple[int, int], tools: Tools) -> Frame:
+    """Return picture `number` of the chapter, which `slot` touches, I420 of `size`; kept for later viewers.
+
+    Do not write to it. Raises ToolFailed.
+    """
+    presentation = Presentation.load(folder)
+    found = presentation.slot(slot)
+    assert found is not None
+    segment = number // presentation.grid.frames_per_segment
+    skipped = number - presentation.grid.frames_of(segment).start
+    own = mezzanine_frames(folder, presentation, found, tools, segments=range(segment, segment + 1), size=size)
+    with closing(own):  # type: ignore[type-var]
+        picture = next(islice(own, skipped, None))
+    picture.flags.writeable = False
+    return picture
 
 
 def encode_insert(

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil, floor, sqrt
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from encoder.model import Presentation
-from encoder.tools import Tools
 from lipsync.box import Box
 from lipsync.compose import Compositor, Frame, views_of
 from lipsync.inlay import Inlay
 from lipsync.mark import CELLS_ACROSS_SQUARE, Mark
-from lipsync.splice import mezzanine_frames
 
 MARKED_CELLS = 18
 """Sides of the square of the mark's cells that changes in any case: 13 carry all of its bits, 18 survive 240 lines."""
-
-
-@lru_cache(maxsize=4)
-def scene_of(folder: Path, slot: str, number: int, size: tuple[int, int], tools: Tools) -> Frame:
-    """Return the chapter's own picture at the beginning of segment `number`, I420 of `size`; kept for later viewers."""
-    presentation = Presentation.load(folder)
-    found = presentation.slot(slot)
-    assert found is not None
-    own = mezzanine_frames(folder, presentation, found, tools, segments=range(number, number + 1), size=size)
-    with closing(own):  # type: ignore[type-var]
-        return next(own)
 
 
 class StillScene:

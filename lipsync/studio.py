@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder.errors import EncoderError, ToolCancelled
+from encoder.insert import raw_pictures
 from encoder.model import Presentation, Rendition, Slot
 from encoder.tools import Tools, find_tools, open_tool
 from lipsync.compose import AI, Compositor, Frame, check_room
@@ -34,8 +35,8 @@ from lipsync.portrait import RATE, Means, portrait_of
 from lipsync.protocols import Fragment, Signing, Stamp, Take
 from lipsync.provenance import Statement, sign, sign_file
 from lipsync.slicing import encode_still, fits
-from lipsync.splice import encode_insert, mezzanine_frames
-from lipsync.still import StillScene, scene_of
+from lipsync.splice import encode_insert, mezzanine_frames, own_picture
+from lipsync.still import StillScene
 
 SMALLEST_LINES, LARGEST_LINES = 144, 2160
 
@@ -127,7 +128,10 @@ class Studio:
             size = working_size(presentation, numbers, renditions, take.stamp)
             for part, still in _parts(presentation, slot, numbers, renditions):
                 if still:
-                    yield from self._still(face, take, presentation, slot, part, size=size, cancelled=cancelled)
+                    yield from self._still(
+                        face, take, presentation, slot,
+                        renditions=renditions, numbers=part, size=size, cancelled=cancelled,
+                    )  # fmt: skip
                     continue
                 frames = self.insert_frames(
                     face, take, presentation, slot, numbers=part, size=size, cancelled=cancelled
@@ -159,7 +163,8 @@ class Studio:
             _Window.of(take, presentation, seen, self._net, life=self._life) for seen in slots_in(presentation, numbers)
         ]
         for window in windows:
-            window.ground = partial(self._ground, take.folder, presentation, window.slot, size)
+            begins = window.frames.start
+            window.ground = partial(own_picture, take.folder, window.slot.id, begins, size, self._tools)
         mark = Mark(take.render_id, *size, presentation.grid.rate)
         first = presentation.grid.frames_of(numbers.start).start
         own = mezzanine_frames(take.folder, presentation, slot, self._tools, segments=numbers, size=size)
@@ -180,15 +185,16 @@ class Studio:
         take: Take,
         presentation: Presentation,
         slot: Slot,
-        numbers: range,
         *,
+        renditions: Sequence[Rendition],
+        numbers: range,
         size: tuple[int, int],
         cancelled: Callable[[], bool],
     ) -> Iterator[Fragment]:
         """Yield the fragments of segments that show nothing but the face in front of a still picture."""
         grid, window = presentation.grid, _Window.of(take, presentation, slot, self._net, life=False)
-        scene = scene_of(take.folder, slot.id, numbers.start, size, self._tools)
         frames = range(grid.frames_of(numbers.start).start, grid.frames_of(numbers[-1]).stop)
+        scene = own_picture(take.folder, slot.id, frames.start, size, self._tools)
         states = window.states[frames.start - window.frames.start : frames.stop - window.frames.start]
         compositor = _into_slot(face, take, replace(slot, grain=0.0), scene, self._net)
         compositor.expect(states)
@@ -200,17 +206,7 @@ class Studio:
                     raise ToolCancelled
                 yield number, state
 
-        renditions = [r for r in presentation.videos if r.id in take.renditions]
         yield from encode_still(stage, timed(), grid, self._tools, renditions=renditions, numbers=numbers)
-
-    def _ground(self, folder: Path, presentation: Presentation, slot: Slot, size: tuple[int, int]) -> Frame:
-        """Return the chapter's own picture at which a slot begins."""
-        begins = presentation.segments_of(slot).start
-        window = presentation.grid.frames_within(slot.start_s, slot.duration_s)
-        skipped = window.start - presentation.grid.frames_of(begins).start
-        own = mezzanine_frames(folder, presentation, slot, self._tools, segments=range(begins, begins + 1), size=size)
-        with closing(own):  # type: ignore[type-var]
-            return next(islice(own, skipped, None))
 
     def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
         """Return a finished flat MP4 with Content Credentials; its fragments stay as they are. Raises SigningFailed."""
@@ -387,8 +383,7 @@ def _lines(size: str) -> int:
 def file_command(tools: Tools, width: int, height: int, speech: Path, target: Path) -> Sequence[str]:
     """Return the command that makes an MP4 of I420 pictures on standard input and the sound of `speech`."""
     return (
-        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-y"),
-        *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", str(RATE), "-i", "pipe:0"),
+        *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-y", *raw_pictures((width, height), RATE)),
         *("-i", f"file:{speech}", "-map", "0:v", "-map", "1:a:0", "-map_metadata", "-1"),
         *("-c:v", "libx264", "-preset", "veryfast", "-crf", "19", "-bf", "0"),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
