@@ -5,8 +5,9 @@
 Publishes two chapters of 20 s (1920x1080, 25 pictures/s, three rungs) with a slot of 16 s: one whose picture moves, one
 that stands still. Each run is a viewer who asks for the manifest, sends lipsync/demo/man.jpg, and asks for the slot's
 segments of the 720p rung one after the other; times count from the answer that accepts the photo. `--beside` encodes
-another master at the same time. Then shared and personal manifests are fetched for some seconds each, and sessions are
-opened and deleted.
+another master at the same time. `--arrivals N` sends N viewers of the still slot at random intervals and compares what
+each was told at the upload with what came true. Then shared and personal manifests are fetched for some seconds each,
+and sessions are opened and deleted.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
 import shutil
 import statistics
 import sys
@@ -158,6 +160,42 @@ async def scenes(http: ClientSession, server: Server, runs: int, label: str) -> 
         )
 
 
+async def punctuality(http: ClientSession, server: Server, viewers: int) -> None:
+    """Say how many of the viewers were told the truth within 30 % or 2 s, for what they watch and for all of it."""
+    busy_s, dice = (await visit(http, server, "still")).all_s, random.Random(1)
+    waits, at_s = [], 0.0
+    for _ in range(viewers):
+        waits.append(_told_and_true(http, server, at_s))
+        at_s += dice.expovariate(0.7 / busy_s)
+    found = await asyncio.gather(*waits)
+    print(f"\n{viewers} viewers at random, the renderer busy for 0.7 of the time: told within 30 % or 2 s of the truth")
+    for name, rows in zip(("first rung", "all rungs"), zip(*found, strict=True), strict=True):
+        kept = sum(abs(told - true) <= max(2.0, 0.3 * true) for told, true in rows)
+        print(f"  {name:10} {kept} of {viewers}   told/true s: {' '.join(f'{a:.0f}/{b:.1f}' for a, b in rows)}")
+
+
+async def _told_and_true(http: ClientSession, server: Server, at_s: float) -> tuple[tuple[float, float], ...]:
+    """Return the seconds told at the upload and those it took, for the first rung and for all of them."""
+    await asyncio.sleep(at_s)
+    session = await begin(http, server.url)
+    async with http.get(f"{session}still/stream.mpd") as answer:
+        await answer.read()
+    async with http.put(f"{session}photo", data=PHOTO.read_bytes(), headers={"Content-Type": "image/jpeg"}) as answer:
+        (told,) = (await answer.json())["slots"]
+    began_s, first_s = time.perf_counter(), 0.0
+    while True:
+        async with http.get(session) as answer:
+            (slot,) = (await answer.json())["slots"]
+        now_s = time.perf_counter() - began_s
+        first_s = first_s or (now_s if not slot["watchable_s"] else 0.0)
+        if slot["state"] == "ready":
+            break
+        await asyncio.sleep(0.1)
+    async with http.delete(session) as answer:
+        assert answer.status == 204
+    return (told["watchable_s"], first_s), (told["eta_s"], now_s)
+
+
 async def manifests(server: Server) -> None:
     """Requests a second of one manifest, 16 at once, shared and personal."""
     rates = {}
@@ -223,6 +261,7 @@ async def main() -> None:
     words.add_argument("--runs", type=int, default=3)
     words.add_argument("--sessions", type=int, default=1000)
     words.add_argument("--beside", action="store_true", help="encode another master at the same time, too")
+    words.add_argument("--arrivals", type=int, default=0, metavar="N", help="viewers whose told time is compared")
     words.add_argument("--home", type=Path, help="folder that is kept, so that nothing is encoded twice")
     given = words.parse_args()
     home = given.home or Path(tempfile.mkdtemp(prefix="personal-"))
@@ -234,6 +273,8 @@ async def main() -> None:
                 if given.beside:
                     with encoding(home):
                         await scenes(http, server, given.runs, "with an encode beside it")
+                if given.arrivals:
+                    await punctuality(http, server, given.arrivals)
             await manifests(server)
             await many(server, given.sessions)
     finally:

@@ -6,10 +6,14 @@ import asyncio
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aiohttp import ClientSession, FormData
 
 from encoder.boxes import boxes
+from encoder.tools import find_tools, run_tool
+from lipsync.compose import AI, PlacedLabel, rectangle_of
+from lipsync.label import Label
 from tests.browser.house import PHOTO, House
 
 pytestmark = pytest.mark.timeout(300)
@@ -23,6 +27,23 @@ async def findings(house: House, http: ClientSession, video: bytes) -> dict:  # 
         return dict(await answer.json())
 
 
+def label_seen(house: House, video: bytes, tmp_path: Path) -> bool:
+    """Whether letters and plate stand in the upper right of the slot's rectangle in every picture of its middle."""
+    file = tmp_path / "watched.mp4"
+    file.write_bytes(video)
+    picture = house.presentation.videos[0].picture
+    assert picture
+    width, lines = picture.width, picture.height
+    command = [str(find_tools().ffmpeg), "-v", "error", "-i", str(file), "-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    pictures = np.frombuffer(run_tool(command), np.uint8).reshape(-1, lines, width)
+    box, label = PlacedLabel(rectangle_of(house.slot.face, width, lines), lines, AI).box, Label.for_height(lines)
+    middle = pictures[len(pictures) // 3 : len(pictures) * 2 // 3, box.rows, box.columns].astype(np.float32)
+    letters, plate = label.luma > 220, (label.cover > 0.7) & (label.luma < 40)
+    assert letters.sum() > 20 < plate.sum()
+    seen = middle[:, letters].mean(axis=1) - middle[:, plate].mean(axis=1)
+    return len(seen) > 5 and bool((seen > 100).all())
+
+
 def assert_all_layers(found: dict) -> None:  # type: ignore[type-arg]
     assert found["made_from_a_face"]
     assert found["credentials"]["intact"]
@@ -31,8 +52,8 @@ def assert_all_layers(found: dict) -> None:  # type: ignore[type-arg]
     assert found["mark"]["render_id"] == found["credentials"]["render_id"] is not None
 
 
-async def test_a_viewers_scene_carries_mark_and_credentials_and_its_fragments_are_those_that_were_streamed(
-    house: House,
+async def test_a_viewers_scene_carries_all_layers_and_its_fragments_are_those_that_were_streamed(
+    house: House, tmp_path: Path
 ):
     async with ClientSession() as http:
         session = await house.consent(http, **WITHOUT)
@@ -52,11 +73,12 @@ async def test_a_viewers_scene_carries_mark_and_credentials_and_its_fragments_ar
         first = next(box for box in boxes(signed) if box.type == b"moof")
         assert signed[first.start :] == streamed
         assert_all_layers(await findings(house, http, signed))
+        assert label_seen(house, signed, tmp_path)
         async with http.delete(f"{house.url}{session}") as answer:
             assert answer.status == 204
 
 
-async def test_the_films_existing_client_gets_them_too(house: House):
+async def test_the_films_existing_client_gets_them_too(house: House, tmp_path: Path):
     name = str(uuid.uuid4())
     form = FormData(WITHOUT)
     form.add_field("image", PHOTO.read_bytes(), filename=f"{name}.png", content_type="image/png")
@@ -71,6 +93,7 @@ async def test_the_films_existing_client_gets_them_too(house: House):
                 assert (answer.status, (await answer.json())["code"]) == (404, "not_yet")
             await asyncio.sleep(0.1)
         assert_all_layers(await findings(house, http, video))
+        assert label_seen(house, video, tmp_path)
         async with http.delete(f"{house.url}video/{name}.mp4") as answer:
             assert answer.status == 204
 
