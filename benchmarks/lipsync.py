@@ -26,9 +26,9 @@ sys.path.insert(0, str(ROOT))
 from encoder.tools import find_tools, run_tool  # noqa: E402
 from lipsync.compose import Compositor  # noqa: E402
 from lipsync.face import CHIN, FOREHEAD, FaceFinder  # noqa: E402
-from lipsync.mouthnet import MouthNet  # noqa: E402
 from lipsync.narration import SAMPLE_RATE_HZ, analyse, read_speech  # noqa: E402
 from lipsync.photo import read_photo  # noqa: E402
+from lipsync.speaker import DrawnSpeaker  # noqa: E402
 
 RATE, FRAMES, SECONDS = Fraction(25), 400, 16
 WIDTH, HEIGHT, FACE_PX = 1280, 720, 326
@@ -70,11 +70,11 @@ def frames_ready(photo: Path, speech: Path) -> tuple[float, ...]:
     """
     samples = read_speech(speech, find_tools())[: SECONDS * SAMPLE_RATE_HZ]
     states = analyse(samples, RATE, FRAMES)
-    face, net = FaceFinder().find(read_photo(photo.read_bytes())), MouthNet.load()
+    face, speaker = FaceFinder().find(read_photo(photo.read_bytes())), DrawnSpeaker()
     clocks, taken = (time.perf_counter, time.process_time, time.thread_time), []
     for _ in range(3):
         began = [clock() for clock in clocks]
-        compositor = Compositor.portrait(face, net=net)
+        compositor = Compositor.portrait(face, mouth=speaker.mouth)
         still = compositor.blank()
         compositor.expect(states)
         for state in states:

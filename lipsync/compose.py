@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -14,10 +14,10 @@ from lipsync.errors import RenderFailed
 from lipsync.face import CHIN, FOREHEAD, Face
 from lipsync.label import Label
 from lipsync.life import BLINK, Eyelids, Sway
-from lipsync.mouthnet import MouthNet
 from lipsync.photo import Pixels
 from lipsync.protocols import Stamp
 from lipsync.renderer import Renderer
+from lipsync.speaker import Mouth
 
 Frame = NDArray[np.uint8]
 """An I420 picture (height * 3 // 2, width), BT.709, limited range."""
@@ -197,10 +197,10 @@ class Compositor:
         *,
         match: bool,
         grain: float = 0.0,
-        net: MouthNet | None = None,
+        mouth: Callable[[Face], Mouth] = Renderer,
     ) -> None:
-        """`face` and `matte` have the size of `box`; `lines` is the height of the whole frames."""
-        self._face, self._box, self._matte, self._match, self._net = face, box, matte, match, net
+        """`face` and `matte` have the size of `box`; `lines` is the height of whole frames; `mouth` lets it speak."""
+        self._face, self._box, self._matte, self._match, self._mouth = face, box, matte, match, mouth
         self._awaited: Iterable[Sequence[float]] = ()
         self._grain = Grain(box, grain * lines / GRAIN_LINES) if grain else None
         self._label = PlacedLabel(box, lines, stamp)
@@ -219,7 +219,7 @@ class Compositor:
         *,
         grain: float = 0.0,
         stamp: Stamp = AI,
-        net: MouthNet | None = None,
+        mouth: Callable[[Face], Mouth] = Renderer,
     ) -> Compositor:
         """For a chapter's frames of that size; `mask` (grey, 255 = face) stands for the placement's rectangle.
 
@@ -233,14 +233,14 @@ class Compositor:
         else:
             fitting = cv2.resize(mask, (box.w, box.h), interpolation=cv2.INTER_AREA)
             matte = np.asarray(fitting, np.float32) / np.float32(255)
-        return cls(placed, box, matte, height, stamp, match=True, grain=grain, net=net)
+        return cls(placed, box, matte, height, stamp, match=True, grain=grain, mouth=mouth)
 
     @classmethod
-    def portrait(cls, face: Face, stamp: Stamp = AI, net: MouthNet | None = None) -> Compositor:
+    def portrait(cls, face: Face, stamp: Stamp = AI, mouth: Callable[[Face], Mouth] = Renderer) -> Compositor:
         """For frames that are the face's own picture, whose sides are even."""
         height, width = face.picture.shape[:2]
         whole = np.ones((height, width), np.float32)
-        return cls(face, Box(0, 0, width, height), whole, height, stamp, match=False, net=net)
+        return cls(face, Box(0, 0, width, height), whole, height, stamp, match=False, mouth=mouth)
 
     def expect(self, states: Iterable[Sequence[float]]) -> None:
         """Be told the states of the pictures to come, in their order: their mouths are painted ahead."""
@@ -308,7 +308,7 @@ class Compositor:
     def _prepare(self, frame: Frame) -> None:
         """Match the face's colours to the first frame, once, and load the renderer with it."""
         face = self._matched(frame) if self._match else self._face
-        self._renderer = Renderer(face, self._net)
+        self._renderer = self._mouth(face)
         self._renderer.expect(self._awaited)
         self._canvas = face.picture.copy()
         self._planes = planes_of(self._canvas)

@@ -133,6 +133,26 @@ class ModelMissing(LipsyncError):
         super().__init__(f"The model {name} was not found.")
 
 
+class NotConverted(LipsyncError):
+    """The engine of the operator's own checkpoint is asked for, and there is none."""
+
+    code = "not_converted"
+    hint = "Convert your checkpoint once: `mediaserver doctor --convert wav2lip.pth`. The README says where to get one."
+
+    def __init__(self) -> None:
+        super().__init__("The engine wav2lip has no networks here: no checkpoint was converted.")
+
+
+class WeightsUnusable(LipsyncError):
+    """A checkpoint that an operator gave cannot be read."""
+
+    code = "weights_unusable"
+    hint = "Give wav2lip.pth or wav2lip_gan.pth as its authors published it."
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name!r} cannot be converted: {reason}.")
+
+
 class CertificateUnusable(LipsyncError):
     """A certificate or key for Content Credentials cannot be read, or may not sign them."""
 

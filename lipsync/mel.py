@@ -32,10 +32,10 @@ def mel(samples: Floats) -> Floats:
 
 
 @cache
-def filters() -> Floats:
-    """Return (BANDS, WINDOW // 2 + 1) triangles, each of area 2 / width in Hz."""
-    hz = np.fft.rfftfreq(WINDOW, 1 / RATE_HZ)
-    corners = _hz_of(np.linspace(0, _mel_of(RATE_HZ / 2), BANDS + 2))
+def filters(window: int = WINDOW, bands: int = BANDS, low_hz: float = 0, high_hz: float = RATE_HZ / 2) -> Floats:
+    """Return (bands, window // 2 + 1) triangles, each of area 2 / width in Hz."""
+    hz = np.fft.rfftfreq(window, 1 / RATE_HZ)
+    corners = _hz_of(np.linspace(_mel_of(low_hz), _mel_of(high_hz), bands + 2))
     low, middle, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
     rising, falling = (hz - low) / (middle - low), (high - hz) / (high - middle)
     return np.asarray(np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low), np.float32)

@@ -82,6 +82,12 @@ def bake(speech_wav: Path, rate: Fraction, frames: int, early: Fraction = Fracti
 
     `early` is how much of the first picture (0..1) passes before the speech begins.
     """
+    samples, sha256 = read_narration(speech_wav)
+    return MouthTrack(rate, analyse(samples, rate, frames, early), sha256)
+
+
+def read_narration(speech_wav: Path) -> tuple[Floats, str]:
+    """Return samples and SHA-256 of a WAV that is 16 kHz mono with 16 bits. Raises SpeechUnreadable."""
     try:
         data = speech_wav.read_bytes()
         with wave.open(io.BytesIO(data)) as sound:
@@ -90,7 +96,7 @@ def bake(speech_wav: Path, rate: Fraction, frames: int, early: Fraction = Fracti
             samples = _floats(sound.readframes(sound.getnframes()))
     except (OSError, EOFError, wave.Error) as error:
         raise SpeechUnreadable(speech_wav.name, "it is not a WAV file") from error
-    return MouthTrack(rate, analyse(samples, rate, frames, early), hashlib.sha256(data).hexdigest())
+    return samples, hashlib.sha256(data).hexdigest()
 
 
 def read_speech(path: Path, tools: Tools) -> Floats:
@@ -120,9 +126,18 @@ def analyse(samples: Floats, rate: Fraction, frames: int, early: Fraction = Frac
     """Return the states (frames, PARAMETERS) for 16 kHz mono samples; picture k shows (k + 1/2 - early) / rate."""
     states = voice_net().states(samples)
     states *= _speaking(samples, len(states))[:, None]
+    return _at_rest(np.stack([_at_pictures(column, rate, frames, early) for column in states.T], axis=1))
+
+
+def presence(samples: Floats, rate: Fraction, frames: int, early: Fraction = Fraction(0)) -> Floats:
+    """Return (frames,) at the times of `analyse`: 1 where somebody speaks, falling softly to 0 where lips rest."""
+    return _at_pictures(_speaking(samples, -(-len(samples) // HOP)), rate, frames, early).astype(np.float32)
+
+
+def _at_pictures(track: Floats, rate: Fraction, frames: int, early: Fraction) -> Floats:
+    """Return a track at FRAMES_PER_S in the middle of each picture."""
     at_s = (np.arange(frames) + 0.5 - float(early)) / float(rate)
-    heard_s = np.arange(len(states)) / FRAMES_PER_S
-    return _at_rest(np.stack([np.interp(at_s, heard_s, column, right=0.0) for column in states.T], axis=1))
+    return np.asarray(np.interp(at_s, np.arange(len(track)) / FRAMES_PER_S, track, right=0.0))
 
 
 def _speaking(samples: Floats, count: int) -> Floats:

@@ -16,11 +16,10 @@ from lipsync.clip import Clip
 from lipsync.compose import Compositor, Frame, PlacedLabel, planes_of
 from lipsync.errors import NotAPicture, PictureTooLarge
 from lipsync.face import Face, FaceFinder
-from lipsync.mouthnet import MouthNet
 from lipsync.movement import Floats
 from lipsync.photo import MAX_BYTES, Pixels, read_header, read_photo
 from lipsync.protocols import Stamp
-from lipsync.renderer import Renderer
+from lipsync.speaker import Mouth, Speaker
 
 RATE = Fraction(25)
 """Pictures in a second of the file."""
@@ -45,7 +44,7 @@ class Means:
 
     tools: Tools
     finder: FaceFinder
-    net: MouthNet
+    speaker: Speaker
 
 
 def portrait_of(path: Path, lines: int, frames: int, stamp: Stamp, means: Means) -> Portrait:
@@ -62,9 +61,9 @@ def portrait_of(path: Path, lines: int, frames: int, stamp: Stamp, means: Means)
         photo = read_photo(start)
         height, width = photo.shape[:2]
         face = means.finder.find(photo).scaled(max(2, 2 * round(width * lines / height / 2)), lines)
-        return PhotoPortrait(face, stamp, means.net)
+        return PhotoPortrait(face, stamp, means.speaker)
     clip = Clip.read(path, lines, frames, rate=RATE, tools=means.tools, finder=means.finder)
-    return ClipPortrait(clip, stamp)
+    return ClipPortrait(clip, stamp, means.speaker)
 
 
 def _is_picture(start: bytes) -> bool:
@@ -81,8 +80,8 @@ def _is_picture(start: bytes) -> bool:
 class PhotoPortrait:
     """A photo: all but the mouth stands still, but for the signs of life."""
 
-    def __init__(self, face: Face, stamp: Stamp, net: MouthNet) -> None:
-        self._compositor = Compositor.portrait(face, stamp, net)
+    def __init__(self, face: Face, stamp: Stamp, speaker: Speaker) -> None:
+        self._compositor = Compositor.portrait(face, stamp, speaker.mouth)
         self.height, self.width = face.picture.shape[:2]
 
     def frames(self, states: Floats, life: Floats) -> Iterator[Frame]:
@@ -96,13 +95,10 @@ class PhotoPortrait:
 
 
 class ClipPortrait:
-    """A video: head and eyes move as they do there, the mouth alone is replaced, where the face is seen.
+    """A video: head and eyes move as they do there, the mouth alone is replaced, where the face is seen."""
 
-    The mouth is drawn without the network's tone: its conditioning takes longer than a picture may, for every new face.
-    """
-
-    def __init__(self, clip: Clip, stamp: Stamp) -> None:
-        self._clip = clip
+    def __init__(self, clip: Clip, stamp: Stamp, speaker: Speaker) -> None:
+        self._clip, self._speaker = clip, speaker
         self.height, self.width = clip.frame(0)[0].shape[:2]
         self._label = PlacedLabel(Box(0, 0, self.width, self.height), self.height, stamp)
 
@@ -110,7 +106,7 @@ class ClipPortrait:
         for number, state in enumerate(states):
             picture, face, strength = self._clip.frame(number)
             if face is not None:
-                _replace_mouth(picture, face, state, strength)
+                _replace_mouth(picture, self._speaker.passing_mouth(face), state, strength)
             luma, blue, red = planes_of(picture)
             frame = np.concatenate([luma.ravel(), blue.ravel(), red.ravel()]).reshape(-1, self.width)
             self._label.stamp(frame)
@@ -120,9 +116,8 @@ class ClipPortrait:
         self._clip.close()
 
 
-def _replace_mouth(picture: Pixels, face: Face, state: Floats, strength: float) -> None:
-    renderer = Renderer(face)
-    patch = renderer.patch(state.tolist())
-    part = picture[renderer.box.rows, renderer.box.columns]
+def _replace_mouth(picture: Pixels, mouth: Mouth, state: Floats, strength: float) -> None:
+    patch = mouth.patch(state.tolist())
+    part = picture[mouth.box.rows, mouth.box.columns]
     blend = part + np.float32(strength) * (patch.astype(np.float32) - part)
     part[:] = (blend + 0.5).astype(np.uint8)

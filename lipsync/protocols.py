@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 Corner = Literal["top-right", "top-left", "bottom-right", "bottom-left"]
+EngineName = Literal["drawn", "wav2lip"]
+"""What lets faces speak: the shipped engine, or one on a checkpoint that the operator supplies."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,17 +28,19 @@ from lipsync.face import Face, FaceFinder
 from lipsync.findings import inspect
 from lipsync.life import life_of
 from lipsync.mark import Mark
-from lipsync.mouthnet import MouthNet
-from lipsync.narration import ENGINE, SAMPLE_RATE_HZ, MouthTrack, analyse, bake, read_speech
+from lipsync.narration import PARAMETERS, SAMPLE_RATE_HZ, MouthTrack, read_narration, read_speech
 from lipsync.photo import encode_photo, read_photo
 from lipsync.portrait import RATE, Means, portrait_of
-from lipsync.protocols import Fragment, Signing, Stamp, Take
+from lipsync.protocols import EngineName, Fragment, Signing, Stamp, Take
 from lipsync.provenance import Statement, sign, sign_file
 from lipsync.slicing import encode_still, fits
+from lipsync.speaker import Speaker, speaker_of
 from lipsync.splice import encode_insert, mezzanine_frames, own_picture
 from lipsync.still import StillScene
 
 SMALLEST_LINES, LARGEST_LINES = 144, 2160
+TRACKS = 16
+"""Mouth tracks kept in memory."""
 
 
 class Studio:
@@ -49,14 +51,21 @@ class Studio:
     """
 
     def __init__(
-        self, signing: Signing, tools: Tools | None = None, models: Path | None = None, *, life: bool = True
+        self,
+        signing: Signing,
+        tools: Tools | None = None,
+        models: Path | None = None,
+        *,
+        life: bool = True,
+        engine: EngineName = "drawn",
     ) -> None:
-        """`life` says whether faces in slots blink and sway, where the slot allows it."""
+        """`life` says whether faces in slots blink and sway, where the slot allows it. Raises NotConverted, too."""
         self._life = life
         self._issuer = issuer_for(signing)
         self._tools = tools or find_tools()
         self._finder = FaceFinder(models)
-        self._net = MouthNet.load()
+        self._speaker = speaker_of(engine)
+        self._tracks: dict[tuple[Path, str], MouthTrack] = {}
 
     def examine(self, photo: bytes) -> Face:
         """Return the upright head of the one person in a photo.
@@ -92,11 +101,11 @@ class Studio:
         _check_target(out, face_picture, speech)
         samples = read_speech(speech, self._tools)
         frames = -(-len(samples) * int(RATE) // SAMPLE_RATE_HZ)
-        portrait = portrait_of(face_picture, lines, frames, stamp, Means(self._tools, self._finder, self._net))
+        portrait = portrait_of(face_picture, lines, frames, stamp, Means(self._tools, self._finder, self._speaker))
         seed = hashlib.sha256(samples.astype("<f4").tobytes()).hexdigest()
-        states = analyse(samples, RATE, frames)
-        signs = life_of(seed, RATE, states) if life else np.zeros((frames, 4), np.float32)
-        render_id = _render_id(face_picture, seed, f"{lines} {stamp} {life}")
+        states = self._speaker.analyse(samples, RATE, frames)
+        signs = life_of(seed, RATE, states[:, : len(PARAMETERS)]) if life else np.zeros((frames, 4), np.float32)
+        render_id = _render_id(face_picture, seed, f"{lines} {stamp} {life} {self._speaker.track}")
         part = out.with_name(f".{out.name}.{os.getpid()}.part")
         try:
             command = file_command(self._tools, portrait.width, portrait.height, speech, part)
@@ -159,9 +168,7 @@ class Studio:
 
         Every picture that shows the face carries the mark; the others are bit by bit the mezzanine's.
         """
-        windows = [
-            _Window.of(take, presentation, seen, self._net, life=self._life) for seen in slots_in(presentation, numbers)
-        ]
+        windows = [self._window(take, presentation, seen, life=self._life) for seen in slots_in(presentation, numbers)]
         for window in windows:
             begins = window.frames.start
             window.ground = partial(own_picture, take.folder, window.slot.id, begins, size, self._tools)
@@ -192,11 +199,11 @@ class Studio:
         cancelled: Callable[[], bool],
     ) -> Iterator[Fragment]:
         """Yield the fragments of segments that show nothing but the face in front of a still picture."""
-        grid, window = presentation.grid, _Window.of(take, presentation, slot, self._net, life=False)
+        grid, window = presentation.grid, self._window(take, presentation, slot, life=False)
         frames = range(grid.frames_of(numbers.start).start, grid.frames_of(numbers[-1]).stop)
         scene = own_picture(take.folder, slot.id, frames.start, size, self._tools)
         states = window.states[frames.start - window.frames.start : frames.stop - window.frames.start]
-        compositor = _into_slot(face, take, replace(slot, grain=0.0), scene, self._net)
+        compositor = _into_slot(face, take, replace(slot, grain=0.0), scene, self._speaker)
         compositor.expect(states)
         stage = StillScene(compositor, scene, states[0], lambda w, h: Mark(take.render_id, w, h, grid.rate))
 
@@ -207,6 +214,15 @@ class Studio:
                 yield number, state
 
         yield from encode_still(stage, timed(), grid, self._tools, renditions=renditions, numbers=numbers)
+
+    def _window(self, take: Take, presentation: Presentation, slot: Slot, *, life: bool) -> _Window:
+        """Return the slot's window with its mouth track: a version never changes, so one serves all its viewers."""
+        key = (take.folder, slot.id)
+        if key not in self._tracks:
+            if len(self._tracks) == TRACKS:
+                del self._tracks[next(iter(self._tracks))]
+            self._tracks[key] = track_of(take.folder, presentation, slot, self._speaker)
+        return _Window.of(take, presentation, slot, self._speaker, self._tracks[key], life=life)
 
     def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
         """Return a finished flat MP4 with Content Credentials; its fragments stay as they are. Raises SigningFailed."""
@@ -265,26 +281,28 @@ class _Window:
     slot: Slot
     frames: range
     states: NDArray[np.float32]
-    net: MouthNet
+    speaker: Speaker
     life: NDArray[np.float32]
     compositor: Compositor | None = None
     ground: Callable[[], Frame] | None = None
 
     @classmethod
-    def of(cls, take: Take, presentation: Presentation, slot: Slot, net: MouthNet, *, life: bool) -> _Window:
+    def of(
+        cls, take: Take, presentation: Presentation, slot: Slot, speaker: Speaker, track: MouthTrack, *, life: bool
+    ) -> _Window:
         frames = presentation.grid.frames_within(slot.start_s, slot.duration_s)
-        track = track_of(take.folder, presentation, slot)
         signs = np.zeros((len(frames), 4), np.float32)
         if life and slot.life and slot.compose == "moving":
-            signs = life_of(track.audio_sha256, presentation.grid.rate, track.states[: len(frames)])
-        return cls(take, slot, frames, track.states, net, signs)
+            shown = track.states[: len(frames), : len(PARAMETERS)]
+            signs = life_of(track.audio_sha256, presentation.grid.rate, shown)
+        return cls(take, slot, frames, track.states, speaker, signs)
 
     def filled(self, face: Face, frame: Frame, number: int) -> Frame:
         """Return frame `number` of the chapter with the face in it, or as it is outside the window."""
         if number not in self.frames:
             return frame
         if self.compositor is None:
-            self.compositor = _into_slot(face, self.take, self.slot, frame, self.net)
+            self.compositor = _into_slot(face, self.take, self.slot, frame, self.speaker)
             self.compositor.expect(self.states[number - self.frames.start :])
             if self.ground and number > self.frames.start:
                 self.compositor.begin(self.ground(), number - self.frames.start)
@@ -344,7 +362,7 @@ def _inside(asked: range, whole: range) -> range:
     return range(max(asked.start, whole.start), min(asked.stop, whole.stop))
 
 
-def track_of(folder: Path, presentation: Presentation, slot: Slot) -> MouthTrack:
+def track_of(folder: Path, presentation: Presentation, slot: Slot, speaker: Speaker) -> MouthTrack:
     """Return the slot's mouth track: the one baked beside it, or a new one where that is missing or of another engine.
 
     Raises SpeechUnreadable if the narration is missing, too.
@@ -352,17 +370,21 @@ def track_of(folder: Path, presentation: Presentation, slot: Slot) -> MouthTrack
     rate, window = presentation.grid.rate, presentation.grid.frames_within(slot.start_s, slot.duration_s)
     try:
         track = MouthTrack.load(folder / slot.track)
-        if track.engine == ENGINE and track.rate == rate and len(track.states) >= len(window):
+        if track.engine == speaker.track and track.rate == rate and len(track.states) >= len(window):
             return track
     except (OSError, ValueError):
         pass
-    return bake(folder / slot.narration, rate, len(window), early=slot.start_s * rate - window.start)
+    samples, sha256 = read_narration(folder / slot.narration)
+    states = speaker.analyse(samples, rate, len(window), slot.start_s * rate - window.start)
+    return MouthTrack(rate, states, sha256, speaker.track)
 
 
-def _into_slot(face: Face, take: Take, slot: Slot, frame: Frame, net: MouthNet) -> Compositor:
+def _into_slot(face: Face, take: Take, slot: Slot, frame: Frame, speaker: Speaker) -> Compositor:
     mask = _mask(take.folder / slot.mask) if slot.mask else None
     width, height = frame.shape[1], frame.shape[0] * 2 // 3
-    return Compositor.into_slot(face, slot.face, width, height, mask, grain=slot.grain, stamp=take.stamp, net=net)
+    return Compositor.into_slot(
+        face, slot.face, width, height, mask, grain=slot.grain, stamp=take.stamp, mouth=speaker.mouth
+    )
 
 
 def _mask(path: Path) -> NDArray[np.uint8]:

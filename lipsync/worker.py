@@ -1,7 +1,7 @@
 """The warm process: models loaded once, photos and renders one at a time; and its client in the server's loop.
 
-`python -m lipsync.worker alive|still KEYS CERTIFICATE KEY ANCHORS` speaks lipsync.wire on standard input and output
-and ends when its input does.
+`python -m lipsync.worker ENGINE alive|still KEYS CERTIFICATE KEY ANCHORS` speaks lipsync.wire on standard input and
+output and ends when its input does.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from encoder.errors import EncoderError, ToolCancelled
 from encoder.tools import python_module, start_companion
 from lipsync.errors import LipsyncError, RenderFailed, WorkerDied
-from lipsync.protocols import Examined, Fragment, Signing, Take
+from lipsync.protocols import EngineName, Examined, Fragment, Signing, Take
 from lipsync.wire import LENGTHS, BadMessage, Header, error_header, error_of, lengths_of, packed, take_header, take_of
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ class WarmWorker:
     Calls wait for each other. Made inside a running loop, it starts its process at once; else at the first call.
     """
 
-    def __init__(self, signing: Signing, *, life: bool = True) -> None:
+    def __init__(self, signing: Signing, *, life: bool = True, engine: EngineName = "drawn") -> None:
         """`life` says whether faces blink and sway where the slot allows it."""
         operators = (signing.certificate, signing.key, signing.anchors)
-        self._words = ("alive" if life else "still", str(signing.keys.absolute()), *operators)
+        self._words = (engine, "alive" if life else "still", str(signing.keys.absolute()), *operators)
         self._turn = asyncio.Lock()
         self._process: _Process | None = None
         self._closed = False
@@ -269,8 +269,8 @@ def _studio() -> Studio:
     from lipsync.studio import Studio  # noqa: PLC0415
 
     cv2.setNumThreads(1)
-    alive, keys, *operators = sys.argv[1:]
-    return Studio(Signing(Path(keys), *operators), life=alive == "alive")
+    engine, alive, keys, *operators = sys.argv[1:]
+    return Studio(Signing(Path(keys), *operators), life=alive == "alive", engine=cast(EngineName, engine))
 
 
 class Calls:

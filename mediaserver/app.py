@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
 from encoder.tools import python_module, start_sibling
-from lipsync.protocols import FaceWorker, Signing
+from lipsync.checkpoint import check_converted, converted
+from lipsync.protocols import EngineName, FaceWorker, Signing
 from mediaserver.accesslog import show_access_log
 from mediaserver.address import (
     listen_admin,
@@ -167,10 +168,11 @@ def serve(
 
     SIGHUP ends it as gracefully, and begins it anew in the same process with the same listening socket. `ready` is
     called once, when requests are answered; `show` from another thread whenever the jobs have changed. Raises
-    PortTaken, AddressUnusable, ConsentIncomplete, SettingsError.
+    PortTaken, AddressUnusable, ConsentIncomplete, NotConverted, SettingsError.
     """
     check_public(settings)
     check_label(settings)
+    engine_of(settings)
     # A photo must not reach the disk in a core dump either.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     show_access_log(settings.access_log)
@@ -180,6 +182,13 @@ def serve(
         sockets = [stack.enter_context(listening) for listening in listen_main(settings)]
         if asyncio.run(_serve(settings, sockets, tls, watch=watch, ready=ready, show=show)):
             start_anew(sockets)
+
+
+def engine_of(settings: Settings) -> EngineName:
+    """Return what lets faces speak. Raises NotConverted where its networks are missing."""
+    if settings.engine == "wav2lip":
+        check_converted(converted())
+    return cast(EngineName, settings.engine)
 
 
 def signing_of(settings: Settings) -> Signing:
@@ -217,7 +226,8 @@ async def _serve(
     async with AsyncExitStack() as stack:
         admin = listen_admin(settings)
         signing = signing_of(settings)
-        examiner, renderer = WarmWorker(signing), WarmWorker(signing, life=settings.life)
+        engine = engine_of(settings)
+        examiner, renderer = WarmWorker(signing), WarmWorker(signing, life=settings.life, engine=engine)
         stack.push_async_callback(examiner.close)
         stack.push_async_callback(renderer.close)
         jobs = await _jobs(settings, watch, stack, show)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 REFUSED, USAGE, INTERRUPTED = 1, 2, 130
 FLAGS = ("raw", "media", "state", "host", "port", "admin_port", "workers")
+ENGINES = ("drawn", "wav2lip")
 
 
 class Command:
@@ -36,7 +37,7 @@ class Command:
         self.arguments = arguments
         self.as_json: bool = getattr(arguments, "json", False)
         self.progress = Progress(as_json=self.as_json)
-        flags = {name: getattr(arguments, name, None) for name in FLAGS}
+        flags = {name: getattr(arguments, name, None) for name in (*FLAGS, "engine")}
         self.effective: Effective = load_settings(getattr(arguments, "config", None), flags=flags)
         self.settings = self.effective.settings
 
@@ -232,12 +233,12 @@ class _Pace:
 
 def lipsync(command: Command) -> int:
     from lipsync.studio import Studio
-    from mediaserver.app import signing_of
+    from mediaserver.app import engine_of, signing_of
     from mediaserver.wording import check_label, stamp_for
 
     words = command.arguments
     check_label(command.settings)
-    Studio(signing_of(command.settings)).render_file(
+    Studio(signing_of(command.settings), engine=engine_of(command.settings)).render_file(
         words.face,
         words.speech,
         words.out,
@@ -298,8 +299,13 @@ def forget(command: Command) -> int:
 
 
 def doctor(command: Command) -> int:
-    from mediaserver.doctor import examine
+    from mediaserver.doctor import convert, examine
 
+    if checkpoint := command.arguments.convert:
+        folder, apart = convert(checkpoint)
+        text = f"converted: {folder}; at most {apart:.2g} of 255 levels from the original's pictures"
+        command.print(text, {"folder": str(folder), "levels_apart": apart})
+        return 0
     findings = examine(command.settings)
     lines = [
         f"{finding.state:8}{finding.part}: {finding.sentence}" + (f"\n        {finding.hint}" if finding.hint else "")
@@ -369,6 +375,7 @@ def parser() -> argparse.ArgumentParser:
     speak.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4")
     speak.add_argument("--no-life", action="store_true", help="no blinks, no sway of the head")
     speak.add_argument("--size", default="720p", metavar="LINES", help="height of the video, e.g. 432p; default 720p")
+    speak.add_argument("--engine", choices=ENGINES, help="what lets the face speak; default: the setting")
     narration = top_narration(verbs, common)
     verb("bake", narration_bake, "analyse a speech into a mouth track", narration).add_argument(
         "file", type=Path, metavar="FILE"
@@ -379,7 +386,8 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("session", nargs="?", metavar="SESSION", help="a session's address /s/.../")
     which.add_argument("--expired", action="store_true", help="those whose time is over")
     which.add_argument("--all", action="store_true", help="every one")
-    verb("doctor", doctor, "look at the installation")
+    look = verb("doctor", doctor, "look at the installation").add_mutually_exclusive_group()
+    look.add_argument("--convert", type=Path, metavar="FILE", help="make the engine wav2lip of a checkpoint, once")
     verb("config", config, "print every setting, its value and where it comes from")
     return top
 

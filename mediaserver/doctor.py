@@ -15,7 +15,9 @@ from typing import Literal
 from encoder.capabilities import probe_capabilities
 from encoder.errors import EncoderError
 from encoder.tools import cache_folder, find_tools
-from mediaserver.errors import NotSetUp
+from lipsync.checkpoint import check_converted, converted
+from lipsync.errors import NotConverted
+from mediaserver.errors import ExtraMissing, NotSetUp
 from mediaserver.pins import pins, this_machine
 from mediaserver.settings import Settings
 from mediaserver.setup import is_whole, npm_folder
@@ -45,7 +47,20 @@ def examine(settings: Settings) -> list[Finding]:
         *_ports(settings),
         _cores(),
         _sqlite(),
+        *_engine(settings),
     ]
+
+
+def convert(checkpoint: Path) -> tuple[Path, float]:
+    """Make the networks of the engine wav2lip of a checkpoint; return their folder and how far they are from it.
+
+    That is of a picture's levels, 0..255. Raises ExtraMissing, WeightsUnusable.
+    """
+    try:
+        from lipsync.train.wav2lip import convert as made  # noqa: PLC0415 - torch, which nothing else here needs
+    except ImportError as error:
+        raise ExtraMissing("Converting a checkpoint", "train") from error
+    return converted(), made(checkpoint, converted())
 
 
 def _files() -> Iterator[Finding]:
@@ -135,3 +150,13 @@ def _sqlite() -> Finding:
         hint = "Use a Python that comes with SQLite 3.42 or newer, or Python 3.11."
         return Finding("sqlite", "bad", f"SQLite {version} is too old for the jobs under this Python.", hint)
     return Finding("sqlite", "ok", f"SQLite {version} will do.")
+
+
+def _engine(settings: Settings) -> Iterator[Finding]:
+    if settings.engine != "wav2lip":
+        return
+    try:
+        check_converted(converted())
+        yield Finding("engine", "ok", f"the networks of wav2lip lie in {converted()}.")
+    except NotConverted as error:
+        yield Finding("engine", "bad", str(error), error.hint)

@@ -207,3 +207,13 @@ class JobBookUnreadable(ServerError):
 
     def __init__(self, file: Path, reason: str) -> None:
         super().__init__(f"The book of jobs {str(file)!r} cannot be used: {reason}.")
+
+
+class ExtraMissing(ServerError):
+    """Something needs packages that the server itself does not."""
+
+    code = "extra_missing"
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs packages that are not installed: the extra [{extra}].")
+        self.hint = f"pip install -e '.[{extra}]' -c constraints.txt; once it is done they are not needed any more."

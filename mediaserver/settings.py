@@ -117,6 +117,7 @@ class Settings:
     signing_key: str = _setting("", "file of the key to signing_certificate, in PEM")
     signing_anchors: str = _setting("", "file of the root certificates that are trusted, in PEM; empty is the chain's")
     label_text: str = _setting("", 'words of the visible label; empty is "AI" in the viewer\'s language')
+    engine: str = _setting("drawn", "what lets faces speak: drawn, or wav2lip on a checkpoint that you have converted")
     life: bool = _setting(True, "whether faces in slots blink and their heads sway a little, where the slot allows it")
     label_place: str = _setting("top-right", "corner of the face in which the label stands")
     visits_per_minute: float = _setting(
@@ -176,6 +177,8 @@ def _build(values: Mapping[str, Any]) -> Settings:
     settings = Settings(**outer, consent=Consent(**inner))
     if settings.ladder not in ("title", "film"):
         raise SettingsError(f"ladder = {settings.ladder!r}: it is one of title and film.")
+    if settings.engine not in ("drawn", "wav2lip"):
+        raise SettingsError(f"engine = {settings.engine!r}: it is one of drawn and wav2lip.")
     if settings.access_log not in ("off", "combined", "json"):
         raise SettingsError(f"access_log = {settings.access_log!r}: it is one of off, combined and json.")
     if settings.jobs_database and not settings.jobs_database.startswith(("postgresql://", "postgresql+psycopg://")):

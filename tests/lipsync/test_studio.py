@@ -22,6 +22,7 @@ from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed, SpeechUnread
 from lipsync.face import Face
 from lipsync.narration import bake
 from lipsync.protocols import Fragment, Signing, Take
+from lipsync.speaker import DrawnSpeaker
 from lipsync.splice import mezzanine_frames
 from lipsync.studio import track_of, working_size
 from tests.lipsync.conftest import DEMO, room, spoken, vowel, write_wav
@@ -382,13 +383,13 @@ def test_a_baked_track_is_used_and_one_of_another_engine_is_not(chapter, tmp_pat
     presentation = Presentation.load(chapter)
     slot = presentation.slots[0]
     (tmp_path / slot.narration).write_bytes((chapter / slot.narration).read_bytes())
-    fresh = track_of(tmp_path, presentation, slot)
+    fresh = track_of(tmp_path, presentation, slot, DrawnSpeaker())
     assert len(fresh.states) == 51
     baked = bake(tmp_path / slot.narration, Fraction(25), 60)
     baked.save(tmp_path / slot.track)
-    assert len(track_of(tmp_path, presentation, slot).states) == 60
+    assert len(track_of(tmp_path, presentation, slot, DrawnSpeaker()).states) == 60
     type(baked)(baked.rate, baked.states, baked.audio_sha256, "older").save(tmp_path / slot.track)
-    assert len(track_of(tmp_path, presentation, slot).states) == 51
+    assert len(track_of(tmp_path, presentation, slot, DrawnSpeaker()).states) == 51
 
 
 def test_the_package_is_imported_without_picture_code():
