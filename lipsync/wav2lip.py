@@ -187,7 +187,8 @@ class Square:
         self._box = box
         x, y = np.meshgrid(np.arange(FACE_PX), np.arange(ROWS.start, FACE_PX))
         places = low + (np.stack([x, y], axis=-1) + 0.5) * step
-        self._tone = _toned(points, places) * np.clip((y[..., None] - ROWS.start + 0.5) / 4, 0, 1).astype(np.float32)
+        inward = np.minimum.reduce([x, FACE_PX - 1 - x, y - ROWS.start, FACE_PX - 1 - y])
+        self._tone = _toned(points, places) * np.clip(inward[..., None] / 4, 0, 1).astype(np.float32)
         x, y = np.meshgrid(np.arange(box.w, dtype=np.float32), np.arange(box.h, dtype=np.float32))
         self._lips = _lips(points, frame.inside(np.stack([x + box.x, y + box.y], axis=-1)))
         ring = self._tone * (1 - self._tone)

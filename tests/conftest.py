@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from mediaserver import sample, setup
+from encoder.tools import cache_folder
+from mediaserver import cli, sample, setup
 from mediaserver.progress import Progress
 from tests import chromium as browser
 
@@ -33,6 +34,42 @@ def npm() -> Path:
 def players() -> Path:
     """The node_modules folder of the players that only tests use: dash.js 3 and Shaka; fetched once into the cache."""
     return setup.fetch_scripts(PLAYERS, Progress())
+
+
+@pytest.fixture(scope="session")
+def wav2lip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint in the form of the published ones; its weights are random, its normalisation is not trivial."""
+    import torch
+
+    from lipsync.train.wav2lip import Wav2Lip
+
+    torch.manual_seed(3)
+    network = Wav2Lip()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None
+            layer.weight.data.uniform_(0.5, 1.5)
+            layer.bias.data.normal_(0, 0.1)
+    with torch.no_grad():
+        network.train()(torch.rand(4, 1, 80, 16) * 8 - 4, torch.rand(4, 6, 96, 96))
+    path = tmp_path_factory.mktemp("weights") / "wav2lip.pth"
+    weights = {f"module.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": weights, "optimizer": None, "global_step": 1, "global_epoch": 1}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def wav2lip_cache(wav2lip_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache like this machine's, with that checkpoint converted in it."""
+    cache, own = tmp_path_factory.mktemp("cache"), cache_folder()
+    (cache / "models").mkdir()
+    for path in (*own.iterdir(), *(own / "models").iterdir()):
+        if path.name not in ("models", "wav2lip"):
+            (cache / path.relative_to(own)).symlink_to(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDIASERVER_CACHE", str(cache))
+        assert cli.main(["doctor", "--convert", str(wav2lip_checkpoint)]) == 0
+    return cache
 
 
 @pytest.fixture(scope="session")

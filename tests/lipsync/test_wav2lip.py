@@ -9,42 +9,42 @@ import librosa
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from lipsync.errors import NotConverted, WeightsUnusable
 from lipsync.mel import filters
-from lipsync.train.wav2lip import Faces, Mouths, Sounds, Wav2Lip, convert, load
-from lipsync.wav2lip import FACE_PX, MEL_BANDS, MEL_HZ, MEL_STEPS, WINDOW, Wav2LipSpeaker, spectrogram, windows
+from lipsync.narration import analyse
+from lipsync.renderer import Renderer
+from lipsync.train.wav2lip import Faces, Mouths, Sounds, Wav2Lip, load
+from lipsync.wav2lip import (
+    FACE_PX,
+    MEL_BANDS,
+    MEL_HZ,
+    MEL_STEPS,
+    PRESENCE,
+    SOUND,
+    WINDOW,
+    Square,
+    Wav2LipSpeaker,
+    spectrogram,
+    windows,
+)
+from tests.lipsync.conftest import room, spoken, vowel
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    """One in the form of the published ones, its weights random, its normalisation not trivial."""
-    torch.manual_seed(3)
-    network = Wav2Lip()
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = None
-            layer.weight.data.uniform_(0.5, 1.5)
-            layer.bias.data.normal_(0, 0.1)
-    with torch.no_grad():
-        network.train()(torch.rand(4, 1, 80, 16) * 8 - 4, torch.rand(4, 6, 96, 96))
-    path = tmp_path_factory.mktemp("weights") / "wav2lip.pth"
-    weights = {f"module.{name}": value for name, value in network.state_dict().items()}
-    torch.save({"state_dict": weights, "optimizer": None, "global_step": 1, "global_epoch": 1}, path)
-    return path
+def network(wav2lip_checkpoint) -> Wav2Lip:
+    return load(wav2lip_checkpoint)
 
 
 @pytest.fixture(scope="module")
-def network(checkpoint) -> Wav2Lip:
-    return load(checkpoint)
+def speaker(wav2lip_cache) -> Wav2LipSpeaker:
+    return Wav2LipSpeaker(wav2lip_cache / "models" / "wav2lip", exact=True)
 
 
 @pytest.fixture(scope="module")
-def engine(checkpoint, tmp_path_factory) -> Wav2LipSpeaker:
-    folder = tmp_path_factory.mktemp("converted")
-    convert(checkpoint, folder)
-    return Wav2LipSpeaker(folder, exact=True)
+def track(speaker) -> np.ndarray:
+    """A second of `a` between half seconds of silence, at 25 pictures a second."""
+    return speaker.analyse(spoken(room(0.5), vowel("a", 1), room(0.5)), Fraction(25), 50)
 
 
 def test_the_network_is_the_published_one(network):
@@ -67,13 +67,13 @@ def test_the_folded_network_says_what_the_plain_one_does(network):
     assert abs(plain[0] - plain[1]).max() > 1e-3
 
 
-def test_what_was_converted_says_what_the_plain_network_does(network, engine):
+def test_what_was_converted_says_what_the_plain_network_does(network, speaker):
     chance = np.random.default_rng(7)
     photo = chance.integers(0, 256, (96, 96, 3), np.uint8)
     speech = chance.normal(0, 0.1, 16_000).astype(np.float32)
-    heard = engine.hear(speech, Fraction(25), 11)
+    heard = speaker.hear(speech, Fraction(25), 11)
     assert heard.shape == (11, 512)
-    spoken = engine.speak(heard, engine.look(photo))
+    spoken = speaker.speak(heard, speaker.look(photo))
     seen = torch.from_numpy(photo.astype(np.float32).transpose(2, 0, 1) / 255)
     hidden = seen.clone()
     hidden[:, 48:] = 0
@@ -133,5 +133,91 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path):
 
 
 def test_an_engine_without_files_says_so(tmp_path):
-    with pytest.raises(NotConverted):
+    with pytest.raises(NotConverted, match="no checkpoint was converted") as caught:
         Wav2LipSpeaker(tmp_path)
+    assert "mediaserver doctor --convert" in caught.value.hint
+
+
+def test_a_track_says_what_moves_the_skin_who_speaks_and_what_was_heard(track):
+    assert track.shape == (50, PRESENCE + 1 + SOUND)
+    sound = spoken(room(0.5), vowel("a", 1), room(0.5))
+    assert np.array_equal(track[:, :PRESENCE], analyse(sound, Fraction(25), 50))
+    assert track[16:36, PRESENCE].min() == 1
+    assert not track[:5, PRESENCE].any()
+    assert not track[-5:, PRESENCE].any()
+
+
+def test_in_a_pause_the_photo_s_own_mouth_rests(speaker, man, track):
+    mouth = speaker.mouth(man)
+    assert np.array_equal(mouth.patch(track[0]), man.picture[mouth.box.rows, mouth.box.columns])
+    assert mouth.patch(track[0]) is mouth.patch(track[1])
+
+
+def test_mouths_that_were_announced_are_those_that_were_not(speaker, man, track):
+    told, asked = speaker.mouth(man), speaker.mouth(man)
+    told.expect(track[10:15])
+    for row in track[10:15]:
+        assert abs(told.patch(row).astype(int) - asked.patch(row)).max() <= 1
+    assert told.patch(track[14]) is told.patch(track[14])
+
+
+def test_the_mouth_of_a_video_s_picture_is_that_of_a_photo(speaker, man, track):
+    photo, passing = speaker.mouth(man), speaker.passing_mouth(man)
+    assert abs(photo.patch(track[25]).astype(int) - passing.patch(track[25])).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def drawn(man, track) -> tuple[Square, np.ndarray]:
+    """The demo man who says `a`, as the shipped engine draws him, and the square that the network would see of him."""
+    renderer = Renderer(man)
+    return Square.of(man, renderer.box), renderer.patch(track[25, :PRESENCE])
+
+
+def seen_by(square: Square, picture: np.ndarray) -> np.ndarray:
+    return square._cut(picture, square._half, FACE_PX // 2)
+
+
+def test_round_the_network_s_mouth_nothing_changes_whatever_it_paints(drawn):
+    square, picture = drawn
+    noise = np.random.default_rng(1).uniform(0, 255, (48, 96, 3)).astype(np.float32)
+    changed = (square.laid(picture, noise, 1.0) != picture).any(axis=2)
+    assert changed.mean() > 0.1
+    border = 8
+    inside = np.zeros_like(changed)
+    inside[border:-border, border:-border] = True
+    assert not (changed & ~inside).any()
+
+
+def test_a_network_that_paints_what_it_sees_leaves_skin_as_sharp_as_it_was(drawn):
+    square, picture = drawn
+    laid = square.laid(picture, seen_by(square, picture), 1.0)
+    skin = square._lips[..., 0] == 0
+    assert abs(laid.astype(int) - picture)[skin].max() <= 1
+    assert abs(laid.astype(int) - picture)[~skin].max() > 8
+
+
+def test_a_network_of_other_colours_is_brought_to_the_face_s(drawn):
+    square, picture = drawn
+    seen = seen_by(square, picture)
+    same, tinted = square.laid(picture, seen, 1.0), square.laid(picture, seen + np.float32([30, -20, 10]), 1.0)
+    assert abs(same.astype(int) - tinted).max() <= 1
+
+
+def test_where_the_network_s_mouth_ends_there_is_no_step(drawn):
+    square, picture = drawn
+    light = seen_by(square, picture)
+    light[:, 30:66] += 60
+    change = square.laid(picture, light, 1.0).astype(int) - picture
+    skin = square._lips[..., 0] == 0
+    for axis in (0, 1):
+        both = skin & np.roll(skin, -1, axis)
+        step = abs(change - np.roll(change, -1, axis)).max(axis=2)
+        assert step[both][: -max(change.shape)].max() < 40
+
+
+def test_a_mouth_that_comes_and_goes_is_as_strong_as_it_is_told(drawn):
+    square, picture = drawn
+    dark = np.zeros((48, 96, 3), np.float32)
+    none, half, whole = (square.laid(picture, dark, strength).astype(int) for strength in (0.0, 0.5, 1.0))
+    assert np.array_equal(none, picture)
+    assert abs(2 * half - none - whole).max() <= 2

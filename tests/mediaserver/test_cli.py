@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from encoder.tools import find_tools, run_tool
@@ -149,6 +150,55 @@ def test_a_face_and_a_speech_become_a_video(sample_master: Path, home: Path, cap
     assert (home / "out.mp4").read_bytes()[4:8] == b"ftyp"
     assert main(["narration", "bake", str(speech)]) == 0
     assert (home / "speech.track.npz").is_file()
+
+
+def test_a_face_speaks_by_the_operator_s_own_checkpoint(
+    sample_master: Path, home: Path, wav2lip_cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MEDIASERVER_CACHE", str(wav2lip_cache))
+    speech = home / "speech.wav"
+    run_tool(
+        [cli_tool("ffmpeg"), "-v", "error", "-ss", "11.6", "-t", "1.2", "-i", str(sample_master), "-vn", str(speech)]
+    )
+    pictures = {}
+    for engine in ("drawn", "wav2lip"):
+        words = [
+            "lipsync",
+            str(DEMO / "man.jpg"),
+            str(speech),
+            "-o",
+            f"{engine}.mp4",
+            "--size",
+            "144p",
+            "--engine",
+            engine,
+        ]
+        assert main(words) == 0
+        raw = ("-f", "rawvideo", "-pix_fmt", "gray", "pipe:1")
+        shown = run_tool([cli_tool("ffmpeg"), "-v", "error", "-i", f"{engine}.mp4", *raw])
+        pictures[engine] = np.frombuffer(shown, np.uint8).reshape(-1, 144, 144).astype(int)
+        assert main(["verify", f"{engine}.mp4"]) == 0
+    assert pictures["drawn"].shape == pictures["wav2lip"].shape
+    mouth = abs(pictures["drawn"] - pictures["wav2lip"])[:, 100:125, 55:90]
+    badge = pictures["wav2lip"][:, :18, 110:]
+    assert mouth.mean(axis=(1, 2)).max() > 8
+    assert ((badge > 200).sum(axis=(1, 2)) > 10).all()
+    assert ((badge < 90).sum(axis=(1, 2)) > 20).all()
+
+
+def test_without_a_converted_checkpoint_the_engine_says_what_to_do(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("MEDIASERVER_CACHE", str(tmp_path / "nothing"))
+    monkeypatch.setenv("MEDIASERVER_ENGINE", "wav2lip")
+    for words in (["lipsync", str(DEMO / "man.jpg"), "speech.wav", "-o", "out.mp4"], ["serve", "--port", "0"]):
+        assert main(words) == cli.REFUSED
+        said = capsys.readouterr().err
+        assert "no checkpoint was converted" in said
+        assert "mediaserver doctor --convert wav2lip.pth" in said
+    (home / "other.pth").write_text("not weights")
+    assert main(["doctor", "--convert", "other.pth"]) == cli.REFUSED
+    assert "'other.pth' cannot be converted: it is not a checkpoint of Wav2Lip." in capsys.readouterr().err
 
 
 def cli_tool(name: str) -> str:
