@@ -1,13 +1,14 @@
 # make demo: see it run (EXIT=1: check it and stop) · make test: the whole suite · make test-long: 50 kills, kept in test-long.log · make lint
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long lint browser database proxies soak clean-venv
+.PHONY: demo test test-long lint browser database proxies soak soak-viewers clean-venv
 
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 EXIT ?=
 SOAK ?=
+ARRIVALS ?=
 KILLS ?= 50
 # torch alone is looked for here too, because the plain index brings CUDA on Linux; where it cannot be reached, pip warns and goes on
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -51,6 +52,12 @@ proxies: $(VENV)/test.stamp
 # 2,000 clients for five minutes while chapters are published anew; the output is kept. SOAK="--workers 2 --minutes 1"
 soak: $(VENV)/test.stamp
 	set -o pipefail; $(PY) -m benchmarks.soak $(SOAK) 2>&1 | tee soak.log
+	$(MAKE) soak-viewers
+
+# viewers who come by chance, ten minutes each at 0.8 and 1.2 times what `doctor --capacity` states; the output is kept. ARRIVALS="--minutes 2"
+soak-viewers: $(VENV)/test.stamp
+	$(PY) -m mediaserver setup
+	set -o pipefail; $(PY) -m benchmarks.arrivals $(ARRIVALS) 2>&1 | tee soak-viewers.log
 
 $(VENV)/pip.stamp: bootstrap.py constraints.txt
 	$(PYTHON) bootstrap.py $(VENV)

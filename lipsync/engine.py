@@ -38,7 +38,9 @@ class OpenCvEngine:
 class OpenVinoEngine:
     """Several times faster; it takes 16-bit arithmetic by itself where the processor has it."""
 
-    def __init__(self, weights: Path, *, exact: bool = False, batch: tuple[str, int] | None = None) -> None:
+    def __init__(
+        self, weights: Path, *, exact: bool = False, batch: tuple[str, int] | None = None, threads: int = 1
+    ) -> None:
         """`exact` keeps to 32 bits; `batch` fixes how many of an input are given at once, where the file leaves it."""
         # with this name blocked, OpenVINO's import sends nothing to anybody
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -46,7 +48,7 @@ class OpenVinoEngine:
 
         core = openvino.Core()
         settings: dict[str, int | bool | str] = {
-            "INFERENCE_NUM_THREADS": 1,
+            "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,
         }
@@ -63,10 +65,10 @@ class OpenVinoEngine:
         return np.array(next(iter(self._request.infer(inputs).values())), np.float32)
 
 
-def engine_of(weights: Path, *, exact: bool = False, batch: tuple[str, int] | None = None) -> Engine:
+def engine_of(weights: Path, *, exact: bool = False, batch: tuple[str, int] | None = None, threads: int = 1) -> Engine:
     """Return the fastest engine that is installed, with the weights loaded. Raises ModelMissing."""
     if not weights.is_file():
         raise ModelMissing(weights.name)
     if importlib.util.find_spec("openvino"):
-        return OpenVinoEngine(weights, exact=exact, batch=batch)
+        return OpenVinoEngine(weights, exact=exact, batch=batch, threads=threads)
     return OpenCvEngine(weights)

@@ -7,6 +7,7 @@ heard. The 96-pixel mouth is laid over that face: whole on the lips, round them 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -34,6 +35,7 @@ BATCH, FACE_PX, SOUND = 8, 96, 512
 ROWS = slice(FACE_PX // 2, FACE_PX)
 """What the network paints of a face."""
 PRESENCE = len(PARAMETERS)
+THREADS = 4
 UNDER_CHIN = 0.05
 """Share of the face's height that its square has below the chin."""
 
@@ -82,6 +84,8 @@ class Wav2LipSpeaker:
 
     def __init__(self, folder: Path, *, exact: bool = False) -> None:
         check_converted(folder)
+        # the mouths cost more than all else together: they may have every core of a small machine
+        self._threads = min(THREADS, os.cpu_count() or 1)
         self._sounds, self._faces = (engine_of(folder / FILES[name], exact=True) for name in ("sounds", "faces"))
         self._mouths_file, self._exact = folder / FILES["mouths"], exact
         self._mouths: dict[int, Engine] = {}
@@ -122,7 +126,9 @@ class Wav2LipSpeaker:
     def speak(self, sounds: Floats, face: Floats, batch: int = BATCH) -> Floats:
         """Return the lower halves (n, 48, 96, 3), BGR, 0..255, of the face with what it says."""
         if batch not in self._mouths:
-            self._mouths[batch] = engine_of(self._mouths_file, exact=self._exact, batch=("sounds", batch))
+            self._mouths[batch] = engine_of(
+                self._mouths_file, exact=self._exact, batch=("sounds", batch), threads=self._threads
+            )
         mouths = self._mouths[batch]
         shown = [mouths.run({"sounds": part, "face": face}) for part in _batches(sounds, batch)]
         return np.concatenate(shown)[: len(sounds)].transpose(0, 2, 3, 1) * np.float32(255)

@@ -306,6 +306,8 @@ def doctor(command: Command) -> int:
         text = f"converted: {folder}; at most {apart:.2g} of 255 levels from the original's pictures"
         command.print(text, {"folder": str(folder), "levels_apart": apart})
         return 0
+    if command.arguments.capacity:
+        return _capacity(command)
     findings = examine(command.settings)
     lines = [
         f"{finding.state:8}{finding.part}: {finding.sentence}" + (f"\n        {finding.hint}" if finding.hint else "")
@@ -313,6 +315,18 @@ def doctor(command: Command) -> int:
     ]
     command.print("\n".join(lines), [asdict(finding) for finding in findings])
     return REFUSED if any(finding.state == "bad" for finding in findings) else 0
+
+
+def _capacity(command: Command) -> int:
+    """State what this machine carries; what it does meanwhile is told on standard error."""
+    from mediaserver.app import engine_of
+    from mediaserver.capacity import Capacity
+    from mediaserver.measuring import measure
+
+    engine_of(command.settings)
+    capacity = Capacity.of(measure(command.settings, Progress(sys.stderr)))
+    command.print("\n".join(capacity.lines()), capacity.to_json())
+    return 0
 
 
 def config(command: Command) -> int:
@@ -387,6 +401,7 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--expired", action="store_true", help="those whose time is over")
     which.add_argument("--all", action="store_true", help="every one")
     look = verb("doctor", doctor, "look at the installation").add_mutually_exclusive_group()
+    look.add_argument("--capacity", action="store_true", help="measure for some 20 s how many viewers it carries")
     look.add_argument("--convert", type=Path, metavar="FILE", help="make the engine wav2lip of a checkpoint, once")
     verb("config", config, "print every setting, its value and where it comes from")
     return top

@@ -92,7 +92,7 @@ def make(folder: Path, *, small: bool = False, on_progress: Callable[[float], No
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_speech(script, speech)
-        _encode(script, speech, part, on_progress)
+        draw(script, speech, part, on_progress)
         (folder / f"{CHAPTER}.toml").write_text(sidecar(script), "utf-8")
         part.replace(master)
     except OSError as error:
@@ -144,8 +144,10 @@ def _voice() -> Callable[[str], Any]:
     return lambda sentence: voice(sentence, speed=0.92, seed=SEED)
 
 
-def _encode(script: Script, speech: Path, target: Path, on_progress: Callable[[float], None]) -> None:
-    """Draw every frame into ffmpeg's standard input."""
+def draw(
+    script: Script, speech: Path, target: Path, on_progress: Callable[[float], None] = lambda percent: None
+) -> None:
+    """Draw every frame into ffmpeg's standard input, and lay the speech under it. Raises ToolFailed."""
     scene = Dusk(script.width, script.height, script.seconds, SEED)
     frames = script.seconds * RATE
     with open_tool(_command(script, speech, target), stdin=True) as ffmpeg:

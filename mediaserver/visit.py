@@ -76,14 +76,8 @@ class Visit:
         yield f"{len(scene)} segments show the viewer's face; the shared ones are unchanged"
 
     def _begin(self, photo: bytes) -> str:
-        consent = json.loads(self._get(f"{self.page}consent").body)
-        boxes = {box["id"]: True for box in consent["boxes"]}
-        body = json.dumps({"consent": consent["sha256"], "boxes": boxes}).encode()
-        opened = fetch("POST", f"{self.page}sessions", body, "application/json")
-        self._expect(opened.status == 201, f"no session was opened ({opened.status})")
-        address: str = urllib.parse.urljoin(self.page, json.loads(opened.body)["session"].lstrip("/"))
-        taken = fetch("PUT", f"{address}photo", photo, "image/jpeg")
-        self._expect(taken.status == 202, f"the photo was not taken: {taken.body.decode('utf-8', 'replace')}")
+        address = open_session(self.page)
+        send_photo(address, photo)
         return address
 
     def _wait(self, progress: Progress) -> float:
@@ -144,6 +138,24 @@ def _listed(playlist: str, lines: list[str]) -> Iterator[Piece]:
         elif not line.startswith("#"):
             yield Piece(urllib.parse.urljoin(playlist, line), ranged)
             ranged = None
+
+
+def open_session(page: str) -> str:
+    """Agree to everything and return the new session's address; raises DemoFailed."""
+    consent = json.loads(fetch("GET", f"{page}consent").body)
+    boxes = {box["id"]: True for box in consent["boxes"]}
+    body = json.dumps({"consent": consent["sha256"], "boxes": boxes}).encode()
+    opened = fetch("POST", f"{page}sessions", body, "application/json")
+    if opened.status != 201:
+        raise DemoFailed(f"no session was opened ({opened.status}).")
+    return urllib.parse.urljoin(page, json.loads(opened.body)["session"].lstrip("/"))
+
+
+def send_photo(session: str, photo: bytes) -> None:
+    """Raises DemoFailed if it is not taken."""
+    taken = fetch("PUT", f"{session}photo", photo, "image/jpeg")
+    if taken.status != 202:
+        raise DemoFailed(f"the photo was not taken: {taken.body.decode('utf-8', 'replace')}.")
 
 
 def fetch(method: str, url: str, body: bytes | None = None, kind: str = "", *, ranged: str = "") -> Answer:

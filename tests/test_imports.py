@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("encoder", "lipsync", "mediaserver")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 # these put the packages together; jobwork and jobroom are the run of one job and its room on disk, parts of jobs;
-# sample and demo make and look at a film as an editor and a viewer would
+# sample, demo and measuring make and look at a film as an editor and a viewer would
 COMPOSITION = {
     "app.py",
     "jobs.py",
@@ -27,6 +27,7 @@ COMPOSITION = {
     "setup.py",
     "sample.py",
     "demo.py",
+    "measuring.py",
 }
 TYPES_OF_OTHERS = {"encoder.model", "encoder.manifest", "encoder.errors", "lipsync.protocols", "lipsync.errors"}
 PURE = {"model.py", "manifest.py", "ladder.py", "commands.py", "insert.py"}
