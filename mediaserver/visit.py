@@ -148,7 +148,8 @@ def open_session(page: str) -> str:
     opened = fetch("POST", f"{page}sessions", body, "application/json")
     if opened.status != 201:
         raise DemoFailed(f"no session was opened ({opened.status}).")
-    return urllib.parse.urljoin(page, json.loads(opened.body)["session"].lstrip("/"))
+    address: str = urllib.parse.urljoin(page, json.loads(opened.body)["session"].lstrip("/"))
+    return address
 
 
 def send_photo(session: str, photo: bytes) -> None:

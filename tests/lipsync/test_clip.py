@@ -15,6 +15,7 @@ from lipsync.errors import NotAPicture, PhotoRefused
 from lipsync.face import LEFT_PUPIL, RIGHT_PUPIL
 from lipsync.portrait import ClipPortrait
 from lipsync.protocols import Stamp
+from lipsync.speaker import DrawnSpeaker
 from tests.lipsync.conftest import demo_photo
 
 FRAMES, LINES = 24, 240
@@ -84,7 +85,7 @@ def test_landmarks_lose_their_trembling_and_keep_a_jump():
 
 
 def test_the_mouth_alone_is_replaced_and_the_head_moves_on(clip):
-    portrait = ClipPortrait(clip, Stamp())
+    portrait = ClipPortrait(clip, Stamp(), DrawnSpeaker())
     states = np.tile(np.array([0.8, 0, 0, 0], np.float32), (FRAMES, 1))
     for n, frame in enumerate(portrait.frames(states, np.zeros((FRAMES, 4), np.float32))):
         picture, face, strength = clip.frame(n)
