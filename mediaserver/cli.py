@@ -401,7 +401,9 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--expired", action="store_true", help="those whose time is over")
     which.add_argument("--all", action="store_true", help="every one")
     look = verb("doctor", doctor, "look at the installation").add_mutually_exclusive_group()
-    look.add_argument("--capacity", action="store_true", help="measure for some 20 s how many viewers it carries")
+    look.add_argument(
+        "--capacity", action="store_true", help="measure, for about half a minute, what this machine carries"
+    )
     look.add_argument("--convert", type=Path, metavar="FILE", help="make the engine wav2lip of a checkpoint, once")
     verb("config", config, "print every setting, its value and where it comes from")
     return top

@@ -33,7 +33,7 @@ from mediaserver.visit import fetch, open_session, send_photo
 
 CHAPTER = "capacity"
 SHORT_S, LONG_S = 2, 6
-VIEWERS, AT_ONCE, LOOK_S, SENDING_S = 4, 2, 0.05, 2.0
+VIEWERS, AT_ONCE, LOOK_S, SENDING_S = 2, 2, 0.05, 2.0
 CLIENTS, TAKEN_BYTES = 4, 1 << 20
 SIDECAR = """language = "en"
 [[slot]]
@@ -46,7 +46,7 @@ face = {{ x = 0.54, y = 0.09, w = 0.36, h = 0.8 }}
 
 
 def measure(settings: Settings, progress: Progress, *, lines: int = 1080, viewers: int = VIEWERS) -> Measured:
-    """Work for some twenty seconds and leave nothing. Raises EncoderError, and DemoFailed where an answer is wrong."""
+    """Work for about half a minute and leave nothing. Raises EncoderError, and DemoFailed where an answer is wrong."""
     with tempfile.TemporaryDirectory(prefix="capacity-") as temporary:
         root = Path(temporary)
         progress.say(f"drawing and encoding a film of {LONG_S} s, {lines} lines high")
