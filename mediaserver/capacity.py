@@ -80,7 +80,7 @@ class Capacity:
                 f"${self.usd_a_thousand[kind]:.3f} for 1,000 at ${MONTH_USD:g} a month"
                 for kind in self.viewers_an_hour
             ),
-            f"{'streams':9}{self.streams:,} at {STREAM_BPS / 1e6:g} Mb/s, on this machine alone: a network may carry fewer",
+            f"{'streams':9}{self.streams:,} at {STREAM_BPS / 1e6:g} Mb/s within this machine; a network carries fewer",
             f"{'encode':9}{self.encode_speed:g} x real time (1080p, every rung)",
             f"{'memory':9}{held}",
         ]
