@@ -19,6 +19,7 @@ def test_a_machine_is_measured_with_the_product_and_nothing_is_left(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("MEDIASERVER_AV1", "off")
     monkeypatch.setattr(measuring, "SENDING_S", 0.3)
+    monkeypatch.setattr(measuring, "LONG_S", 4)
     whole = measuring.measure
     monkeypatch.setattr(measuring, "measure", lambda *given: whole(*given, lines=360, viewers=1))
     assert cli.main(["doctor", "--capacity", "--json"]) == 0
