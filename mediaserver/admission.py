@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from mediaserver.pace import Pace
 SHARE_S = 10.0
 """Every further scene of one viewer counts as due at least this much later than the one before."""
 MARGIN_S = 3.0
+CROWD_S, CROWDED = 60.0, 0.75
+"""How far back arrivals are counted to foresee the next ones, and the share of the time they may be thought to take."""
 """A render under way is put aside for a viewer who needs theirs earlier by more than this."""
 _log = logging.getLogger(__name__)
 
@@ -72,6 +75,7 @@ class Admission:
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _examining: asyncio.Lock = field(default_factory=asyncio.Lock)
     _uploads: int = 0
+    _arrivals: deque[tuple[float, float]] = field(default_factory=deque)
     _work: _Work | None = None
 
     @property
@@ -104,6 +108,7 @@ class Admission:
         mine = [other for other in self._scenes() if other.insert.session == scene.insert.session]
         scene.not_before_s = asyncio.get_running_loop().time() + SHARE_S * len(mine)
         self._waiting.append(scene)
+        self._arrivals.append((asyncio.get_running_loop().time(), self._first_s(scene)))
         self._arrived.set()
         self._reconsider()
 
@@ -117,7 +122,10 @@ class Admission:
         return insert.state in ("waiting", "rendering") and any(scene.insert is insert for scene in self._scenes())
 
     def eta_s(self, insert: Insert) -> float | None:
-        """Seconds until all of the insert is ready, by the measured costs; None if it is not to be made."""
+        """Seconds until all of the insert is ready, by the measured costs; None if it is not to be made.
+
+        Whoever comes meanwhile gets a first rung before it: as many as came lately are reckoned with.
+        """
         own = self._scene_of(insert)
         if own is None:
             return None
@@ -125,7 +133,7 @@ class Admission:
         before = [scene for scene in scenes if scene is own or self._due_s(scene) <= due_s]
         firsts = scenes if insert.missing(insert.others) else before
         rests = [scene for scene in before if scene is own or firsts is scenes]
-        return sum(map(self._first_s, firsts)) + sum(map(self._rest_s, rests))
+        return sum(map(self._first_s, firsts)) + sum(map(self._rest_s, rests)) / (1 - self._crowd())
 
     def watchable_s(self, insert: Insert) -> float | None:
         """Seconds until the rung that is made first is whole; 0 when it is, None if it is not to be made.
@@ -204,6 +212,13 @@ class Admission:
                 self._work.task.cancel()
 
     # --- what it costs ---
+
+    def _crowd(self) -> float:
+        """Return the share of the time, 0 to CROWDED, that first rungs of new viewers take, as it was lately."""
+        since_s = asyncio.get_running_loop().time() - CROWD_S
+        while self._arrivals and self._arrivals[0][0] < since_s:
+            self._arrivals.popleft()
+        return min(CROWDED, sum(cost_s for _, cost_s in list(self._arrivals)[:-1]) / CROWD_S)
 
     def _first_s(self, scene: Scene) -> float:
         first = (scene.insert.first,)

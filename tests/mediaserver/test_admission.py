@@ -161,6 +161,20 @@ async def test_progress_grows_with_the_fragments_and_waiting_viewers_are_told_ho
     assert waiting["eta_s"] >= slot["eta_s"]
 
 
+async def test_where_many_came_lately_later_rungs_are_promised_later(publish: Publish, serve: Serve, monkeypatch):
+    publish()
+    worker = held_back()
+    served = await serve(worker)
+    calm = (await served.state(await captured(served, b"alone")))["slots"][0]
+    for number in range(8):
+        await captured(served, b"%d" % number)
+    crowded = (await served.state(last := await captured(served, b"last")))["slots"][0]
+    monkeypatch.setattr("mediaserver.admission.CROWD_S", 1e6)
+    unhurried = (await served.state(last))["slots"][0]
+    assert calm["eta_s"] < unhurried["eta_s"] < crowded["eta_s"]
+    assert unhurried["watchable_s"] == crowded["watchable_s"]
+
+
 class Mortal(ScriptedFaceWorker):
     """Dies after the third fragment of its first render, or of every one."""
 
