@@ -10,6 +10,7 @@ import numpy as np
 from lipsync.face import Face
 from lipsync.movement import JAW_DROP, Floats, Lips, MouthFrame, fall
 from lipsync.ownteeth import OwnTeeth
+from lipsync.photo import Pixels
 
 UPPER_WIDTHS = (0.128, 0.098, 0.1, 0.082, 0.066, 0.06)
 UPPER_EDGES = (0.0, -0.010, -0.003, -0.014, -0.022, -0.03)
@@ -28,7 +29,10 @@ OVERBITE = 0.022
 WARM = np.array([1.2, 1.18, 1.0], np.float32)
 """The deeper the shade, the more of its light has come by way of lips and gums."""
 OWN_SHADE = 0.8
-"""How light the teeth stand in a photo that shows them, on the scale of `_shade`."""
+"""How light the teeth stand in a photo that shows them, on the scale of SHADES."""
+SHADES = (0.22 + 0.92 * np.minimum(1, 1.1 * np.arange(256, dtype=np.float32)[:, None] / 255) ** 1.3) ** WARM
+OWN_SHADES = np.minimum(1, SHADES / np.float32(OWN_SHADE))
+"""How light it is for each amount of light, 0..255 (256, 3)."""
 SUPERSAMPLING = 3
 TOOTH = np.array([166, 194, 210], np.float32)
 GUM = np.array([92, 88, 152], np.float32)
@@ -77,19 +81,19 @@ class Interior:
             unit=frame.unit,
         )
 
-    def paint(self, opening: Floats, open_: float, rows: slice, columns: slice) -> Floats:
-        """Return the mouth's inside (h, w, 3) in that part of the box; `opening` (h, w) is its cover there, 0..1."""
+    def paint(self, opening: Pixels, open_: float, rows: slice, columns: slice) -> Pixels:
+        """Return the mouth's inside (h, w, 3) in that part of the box; `opening` (h, w) is its cover there."""
         picture = self.back[rows, columns].copy()
         for layer, share in ((self.tongue, 0.92), (self.lower, 1.0), (self.upper, 0.0)):
             part = self._sunk(layer, share * open_, rows, columns)
             picture *= 1 - part[..., 3:] / 255
             picture += part[..., :3]
-        shade = self._shade(opening, picture.shape[:2])[..., None] ** WARM
-        picture *= shade
+        lit = self._lit(opening)
+        picture *= SHADES[lit]
         if self.own is not None:
             own = self.own[rows, columns]
-            picture += own[..., :3] * np.minimum(1, shade / OWN_SHADE) - own[..., 3:] / 255 * picture
-        return picture
+            picture += own[..., :3] * OWN_SHADES[lit] - own[..., 3:] / 255 * picture
+        return np.asarray(cv2.convertScaleAbs(picture), np.uint8)
 
     def _sunk(self, layer: Floats, share: float, rows: slice, columns: slice) -> Floats:
         if share <= 0:
@@ -99,13 +103,13 @@ class Interior:
         size = (columns.stop - columns.start, rows.stop - rows.start)
         return np.asarray(cv2.warpAffine(layer, shift, size, flags=cv2.INTER_LINEAR), np.float32)
 
-    def _shade(self, opening: Floats, shape: tuple[int, ...]) -> Floats:
+    def _lit(self, opening: Pixels) -> Pixels:
         """Light falls in through the opening: less under the upper lip, near the edges and through a narrow gap."""
         sigma = 0.045 * self.unit
         down = self.jaw / np.linalg.norm(self.jaw) * 0.035 * self.unit
         shift = np.array([[1, 0, down[0]], [0, 1, down[1]]])
-        lit = cv2.GaussianBlur(cv2.warpAffine(opening, shift, (shape[1], shape[0])), (0, 0), sigma)
-        return np.asarray(0.22 + 0.92 * np.minimum(1, 1.1 * lit) ** 1.3, np.float32)
+        size = (opening.shape[1], opening.shape[0])
+        return np.asarray(cv2.GaussianBlur(cv2.warpAffine(opening, shift, size), (0, 0), sigma), np.uint8)
 
 
 def _light(face: Face) -> Floats:

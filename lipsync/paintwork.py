@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from concurrent.futures import Future
+from math import ceil, floor, log2
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from lipsync.box import Box
-from lipsync.conditioning import WINDOW, WINDOW_PX, Floats, Pixels
+from lipsync.conditioning import WINDOW, WINDOW_PX, Doubles, Floats, Pixels
 from lipsync.face import Face
 from lipsync.gestures import Gestures
 from lipsync.mouthnet import BATCH, MouthNet, MouthPainter
@@ -42,9 +45,9 @@ class Paintwork:
         self.box = Box(*low.tolist(), *(high - low).tolist())
         matrix[:, 2] -= low
         self._matrix = matrix
-        self._shrink = min(1.0, crop.scale)
-        self._small = np.diag([self._shrink, self._shrink]) @ matrix
-        self._small[:, 2] += (self._shrink - 1) / 2
+        self._halvings = max(0, floor(-log2(crop.scale) + 0.1))
+        self._small = _shrunk(matrix, 0.5**self._halvings)
+        self._into = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
         self._awaited: deque[State] = deque()
         self._announced: set[State] = set()
         self._soft = _soft_window()
@@ -60,17 +63,41 @@ class Paintwork:
     def lay(self, part: Pixels, state: State, share: Floats) -> None:
         """Tone `part`, the pixels (h, w, 3) of the box with the mouth drawn in `state`, as the network paints it.
 
-        It counts as far as it covers and `share` (h, w), 0..1, says, and only in what is coarser than FINE_PX.
+        It counts as far as it covers and `share` (72, 72), 0..1, says, and only in what is coarser than FINE_PX.
         """
         planes = self._planes(_rounded(state)).astype(np.float32)
-        drawn = np.dstack([part, 255 * share]).astype(np.float32)
-        coarse = cv2.resize(drawn, None, fx=self._shrink, fy=self._shrink, interpolation=cv2.INTER_AREA)
+        counts = planes[..., 3] * share / np.float32(255)
+        step = counts[..., None] * (planes[..., :3] - self._window(part))
+        tone = cv2.GaussianBlur(step, (0, 0), FINE_PX) * self._soft
+        height, width = part.shape[:2]
+        shrink = 0.5**self._halvings
+        size = (ceil(width * shrink), ceil(height * shrink))
+        coarse = cv2.warpAffine(tone, self._small, size, flags=cv2.INTER_LINEAR)
+        full = cv2.resize(coarse, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_LINEAR)
+        part[:] = cv2.add(part, full[:height, :width], dtype=cv2.CV_8U)
+
+    def cover(self, outline: Floats) -> Floats:
+        """Return how much (72, 72), 0..1, of each pixel of the window lies in a polygon of the picture (n, 2)."""
+        corners = (outline - [self.box.x, self.box.y]) @ self._into[:, :2].T + self._into[:, 2]
+        mask = np.zeros((WINDOW_PX, WINDOW_PX), np.uint8)
+        cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        return np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.5), np.float32) / np.float32(255)
+
+    def seen(self, plane: Floats, where: Box) -> Floats:
+        """Return what of a plane (h, w), which lies at `where` in the picture, the window sees (72, 72)."""
+        whole = np.zeros((self.box.h, self.box.w), np.float32)
+        shift = np.array([[1, 0, where.x - self.box.x], [0, 1, where.y - self.box.y]], np.float64)
+        cv2.warpAffine(plane, shift, (self.box.w, self.box.h), dst=whole)
+        return self._window(whole)
+
+    def _window(self, part: NDArray[Any]) -> Floats:
+        """Return the window (72, 72) or (72, 72, 3) of the box's pixels."""
+        for _ in range(self._halvings):
+            height, width = (length // 2 for length in part.shape[:2])
+            part = cv2.resize(part[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
         way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        seen = cv2.warpAffine(coarse, self._small, (WINDOW_PX, WINDOW_PX), flags=way, borderMode=cv2.BORDER_REPLICATE)
-        counts = (planes[..., 3:] * seen[..., 3:]) / np.float32(255 * 255)
-        step = cv2.GaussianBlur(counts * (planes[..., :3] - seen[..., :3]), (0, 0), FINE_PX) * self._soft
-        tone = cv2.warpAffine(step, self._matrix, (self.box.w, self.box.h), flags=cv2.INTER_LINEAR)
-        part[:] = cv2.add(part, tone, dtype=cv2.CV_8U)
+        window = cv2.warpAffine(part, self._small, (WINDOW_PX, WINDOW_PX), flags=way, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(window, np.float32)
 
     def _planes(self, state: State) -> Pixels:
         """Return colour and cover (72, 72, 4) of a state."""
@@ -97,6 +124,13 @@ class Paintwork:
         _, paint = self._painter.paint(self._gestures.of(states))
         planes = np.concatenate([paint.colour, 255 * paint.cover[..., None]], axis=-1)
         return dict(zip(states, np.clip(np.rint(planes), 0, 255).astype(np.uint8), strict=True))
+
+
+def _shrunk(matrix: Doubles, scale: float) -> Doubles:
+    """Return the matrix that leads into a picture `scale` times as large."""
+    small = scale * matrix
+    small[:, 2] += (scale - 1) / 2
+    return small
 
 
 def _rounded(state: State) -> State:

@@ -25,50 +25,81 @@ INSIDE, LIPS, MOVING = 0.6, 0.5, 0.12
 """How much the network counts between the lips and on them, and from which movement on it counts wholly."""
 NARROW = 0.02
 """Gap of the lips, in pupil distances, from which the network counts wholly between them."""
+LEAST_GAP = 0.004
+"""Gap from which the mouth's inside is painted, in pupil distances."""
 FEATHER = 0.007
 """Softness of the edge of the lips, in pupil distances."""
 
 
 class Layer:
-    """One side of the lips: its part of the box, and its fields on a coarse grid there, in pixels."""
+    """One side of the lips: its part of the box, and its fields on a coarse grid there, in cells."""
 
     def __init__(self, side: Side, box: Box, still: tuple[bool, ...], frame: MouthFrame, lips: Lips) -> None:
         """`still` says at which borders (left, top, right, bottom) of the box all movement must have ended."""
         self.box = box
-        cell = frame.unit / CELLS_PER_UNIT
-        columns, rows = max(2, round(box.w / cell)), max(2, round(box.h / cell))
-        self._step = np.array([box.w / columns, box.h / rows], np.float32)
+        self._cell = cell = max(2, round(frame.unit / CELLS_PER_UNIT))
+        # one more cell on every side, so that what lies between their middles reaches the borders
+        columns, rows = (-(-length // cell) + 2 for length in (box.w, box.h))
         across, down = np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32))
         self._grid = np.stack([across, down], axis=-1)
-        centres = (self._grid + np.float32(0.5)) * self._step + np.array([box.x - 0.5, box.y - 0.5], np.float32)
-        places = frame.inside(centres)
-        self._fields = {
-            move: frame.vectors(np.stack(lips.field(move, side, places[..., 0], places[..., 1]), axis=-1)) / self._step
-            for move in ("closed", *MOVES)
-        }
-        self._fade = self._edge_fade(still)
-        x, y = np.meshgrid(np.arange(box.w, dtype=np.float32), np.arange(box.h, dtype=np.float32))
-        self._at = np.dstack([x + box.x, y + box.y])
+        corner = np.array([box.x - 0.5, box.y - 0.5], np.float32)
+        self._centres = (self._grid - np.float32(0.5)) * np.float32(cell) + corner
+        places = frame.inside(self._centres)
+        fade = self._edge_fade(still) / np.float32(cell)
+        self._fields = np.stack(
+            [
+                fade * frame.vectors(np.stack(lips.field(move, side, places[..., 0], places[..., 1]), axis=-1))
+                for move in ("closed", *MOVES)
+            ]
+        )
 
     def _edge_fade(self, still: tuple[bool, ...]) -> Floats:
         """0 at a border where nothing may move, 1 from four cells inward: whatever is left of a field ends there."""
-        rows, columns = self._grid.shape[:2]
-        x, y, far = self._grid[..., 0], self._grid[..., 1], np.float32(4)
-        inward = (x, y, columns - 1 - x, rows - 1 - y)
-        nearest = np.minimum.reduce([x + y + far, *(way for way, ends in zip(inward, still, strict=True) if ends)])
+        cells = [length / self._cell for length in (self.box.w, self.box.h)]
+        x, y, far = self._grid[..., 0] - 1, self._grid[..., 1] - 1, np.float32(4)
+        inward = (x, y, np.float32(cells[0] - 1) - x, np.float32(cells[1] - 1) - y)
+        ends = [way for way, at in zip(inward, still, strict=True) if at]
+        nearest = np.minimum.reduce([np.full_like(x, far), *ends])
         return np.asarray(np.clip(nearest / far, 0, 1)[..., None], np.float32)
 
-    def warp(self, picture: Pixels, weights: dict[str, float]) -> Pixels:
-        """Return this layer's box with every pixel moved; the inverse of the field is found by fixed-point steps."""
-        forward = sum((w * self._fields[move] for move, w in weights.items() if w), np.zeros_like(self._grid))
-        forward = forward * self._fade
+    def sources(self, weights: Floats) -> Floats:
+        """Return where in the picture each cell's middle comes from; the field is inverted by fixed-point steps."""
+        forward = np.tensordot(weights, self._fields, 1)
         back = forward
         for _ in range(4):
             moved = cv2.remap(forward, self._grid - back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
             back = np.asarray(moved, np.float32)
-        fine = cv2.resize(back * self._step, (self.box.w, self.box.h), interpolation=cv2.INTER_LINEAR)
-        moved = cv2.remap(picture, self._at - fine, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-        return np.asarray(moved, np.uint8)
+        return np.asarray(self._centres - np.float32(self._cell) * back, np.float32)
+
+    def warp(self, photo: Doubled, sources: Floats, rows: range) -> Pixels:
+        """Return some rows of the picture, all columns of this layer's box, with every pixel moved."""
+        cell = self._cell
+        start, stop = (row - self.box.y + cell for row in (rows.start, rows.stop))
+        first, last = max(0, start // cell - 1), min(len(sources), stop // cell + 2)
+        size = (sources.shape[1] * cell, (last - first) * cell)
+        fine = cv2.resize(photo.places(sources[first:last]), size, interpolation=cv2.INTER_LINEAR)
+        start, stop = (row - first * cell for row in (start, stop))
+        return photo.at(fine[start:stop, cell : cell + self.box.w])
+
+
+class Doubled:
+    """A part of a picture with a sample between each two: linear between these is nearly cubic between the pixels."""
+
+    def __init__(self, picture: Pixels, box: Box) -> None:
+        self._corner = np.array([box.x, box.y], np.float32)
+        half = np.array([[0.5, 0, 0], [0, 0.5, 0]])
+        flags, size = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, (2 * box.w - 1, 2 * box.h - 1)
+        part = picture[box.rows, box.columns]
+        self._samples = cv2.warpAffine(part, half, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+    def places(self, at: Floats) -> Floats:
+        """Return points of the picture (..., 2) in the samples."""
+        return np.asarray(2 * (at - self._corner), np.float32)
+
+    def at(self, places: Floats) -> Pixels:
+        """Return the pixels (h, w, 3) at `places` (h, w, 2)."""
+        found = cv2.remap(self._samples, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        return np.asarray(found, np.uint8)
 
 
 class Renderer:
@@ -91,11 +122,15 @@ class Renderer:
         self._lower = Layer("lower", below, (still[0], False, *still[2:]), frame, lips)
         high, low = float(lips.rest.min()) - 0.2, float(lips.rest.max()) + 0.42
         self._mouth = _box(face, frame, (float(lips.x[0]) - 0.15, high, float(lips.x[-1]) + 0.15, low))
-        self._edges = {move: self._edge_steps(move) for move in ("closed", *MOVES)}
+        self._edges = np.stack([np.stack([lips.x, edge], axis=-1) for edge in (lips.upper, lips.lower)])
+        self._edge_steps = np.stack([self._steps(move) for move in ("closed", *MOVES)])
         self._interior = Interior.of(face, frame, lips, _centres(self._mouth))
+        own = self._interior.own
+        self._own = self._paintwork.seen(own[..., 3] / 255, self._mouth) if self._paintwork and own is not None else None
+        self._photo = Doubled(face.picture, self.box)
         self._kept: OrderedDict[State, Pixels] = OrderedDict()
 
-    def _edge_steps(self, move: str) -> Floats:
+    def _steps(self, move: str) -> Floats:
         """Return the steps (2, COLUMNS, 2) of the inner edges, upper and lower, in the mouth's frame."""
         lips = self._lips
         both = (lips.field(move, "upper", lips.x, lips.upper), lips.field(move, "lower", lips.x, lips.lower))
@@ -126,60 +161,59 @@ class Renderer:
         return patch
 
     def _render(self, state: State) -> Pixels:
-        weights = moves_of(state)
+        moves = moves_of(state)
         parted = self._lips.parted > 0
-        moving = min(1.0, max(weights.values()) / MOVING)
-        if not moving and not parted:
-            return self.face.picture[self.box.rows, self.box.columns].copy()
-        weights = {"closed": 1.0, **weights}
-        edges = np.stack([np.stack([self._lips.x, edge], axis=-1) for edge in (self._lips.upper, self._lips.lower)])
-        edges = edges + sum(w * self._edges[move] for move, w in weights.items())
+        moving = min(1.0, max(moves.values()) / MOVING)
         patch = self.face.picture[self.box.rows, self.box.columns].copy()
-        self._part(patch, self._lower.box)[:] = self._lower.warp(self.face.picture, weights)
-        self._join(patch, self._upper.warp(self.face.picture, weights), edges)
-        self._contact(patch, edges, weights)
-        self._open(patch, edges, weights["open"])
+        if not moving and not parted:
+            return patch
+        weights = np.array([1.0, *(moves[move] for move in MOVES)], np.float32)
+        edges = self._edges + np.tensordot(weights, self._edge_steps, 1)
+        self._warp(patch, weights, edges)
+        self._contact(patch, edges, moves["press"])
+        opening = _opening(edges)
+        gap = float((edges[1, :, 1] - edges[0, :, 1]).max())
+        if gap >= LEAST_GAP:
+            self._open(patch, opening, moves["open"])
         if self._paintwork:
-            share = self._share(edges, LIPS * (1 if parted else moving))
+            share = self._share(opening, gap, LIPS * (1 if parted else moving))
             self._paintwork.lay(self._part(patch, self._paintwork.box), state, share)
         return patch
 
-    def _share(self, edges: Floats, lips: float) -> Floats:
-        """Return how much the network counts (h, w), 0..1: `lips` outside the opening, nothing on the photo's teeth."""
+    def _share(self, opening: Floats, gap: float, lips: float) -> Floats:
+        """Return how much the network counts in its window, 0..1: `lips` outside the opening, 0 on the photo's teeth."""
         assert self._paintwork
-        box = self._paintwork.box
-        gap = float((edges[1, :, 1] - edges[0, :, 1]).max())
-        opening = self._polygon(_opening(edges), box) * np.float32(np.clip(gap / NARROW, 0, 1))
-        share = lips + opening * (INSIDE - lips)
-        if self._interior.own is not None:
-            x, y = self._mouth.x - box.x, self._mouth.y - box.y
-            shift = np.array([[1, 0, x], [0, 1, y]], np.float64)
-            own = cv2.warpAffine(self._interior.own[..., 3], shift, (box.w, box.h)) / np.float32(255)
-            share *= 1 - own * opening
-        return np.asarray(share, np.float32)
+        open_ = self._paintwork.cover(self._frame.outside(opening)) * np.float32(np.clip(gap / NARROW, 0, 1))
+        share = lips + open_ * (INSIDE - lips)
+        return share if self._own is None else share * (1 - self._own * open_)
 
     def _part(self, patch: Pixels, box: Box) -> Pixels:
         """Return the view of the patch that is `box` of the picture."""
         return patch[box.y - self.box.y :, box.x - self.box.x :][: box.h, : box.w]
 
-    def _join(self, patch: Pixels, upper: Pixels, edges: Floats) -> None:
-        """Lay the upper side over the lower one, down to the middle between the two edges."""
-        box = self._upper.box
+    def _warp(self, patch: Pixels, weights: Floats, edges: Floats) -> None:
+        """Move both sides, the upper one over the lower one down to the middle between the two edges."""
+        above, below = self._upper.box, self._lower.box
         middle = edges.mean(axis=0)
-        far = np.array([[-9, middle[0, 1]], *middle, [9, middle[-1, 1]], [9, -9], [-9, -9]], np.float32)
-        part = self._part(patch, box)
-        rows = self._frame.outside(middle)[:, 1] - box.y
-        soft = 4 * max(0.5, FEATHER * self._frame.unit) + abs(self._frame.across[1]) * box.w
-        high, low = (int(np.clip(row, 0, box.h)) for row in (rows.min() - soft, rows.max() + soft + 1))
-        part[:high] = upper[:high]
-        cover = self._polygon(far, Box(box.x, box.y + high, box.w, low - high))
+        rows = self._frame.outside(middle)[:, 1]
+        soft = 4 * max(0.5, FEATHER * self._frame.unit) + abs(self._frame.across[1]) * above.w
+        high, low = (int(np.clip(row, above.y, above.y + above.h)) for row in (rows.min() - soft, rows.max() + soft + 1))
+        upper, lower = self._upper.sources(weights), self._lower.sources(weights)
+        self._part(patch, above)[: high - above.y] = self._upper.warp(self._photo, upper, range(above.y, high))
+        high_below = max(high, below.y)
+        self._part(patch, below)[high_below - below.y :] = self._lower.warp(
+            self._photo, lower, range(high_below, below.y + below.h)
+        )
         if high < low:
-            part[high:low] = cv2.blendLinear(upper[high:low], np.ascontiguousarray(part[high:low]), cover, 1 - cover)
+            strip = Box(above.x, high, above.w, low - high)
+            far = np.array([[-9, middle[0, 1]], *middle, [9, middle[-1, 1]], [9, -9], [-9, -9]], np.float32)
+            moved = self._upper.warp(self._photo, upper, range(high, low))
+            _blend(self._part(patch, strip), moved, self._polygon(far, strip))
 
-    def _contact(self, patch: Pixels, edges: Floats, weights: dict[str, float]) -> None:
+    def _contact(self, patch: Pixels, edges: Floats, press: float) -> None:
         """Darken the line where lips touch that did not touch so in the photo: pressed, or parted there."""
         overlap = edges[0, :, 1] - edges[1, :, 1]
-        strength = min(1.0, self._lips.parted / 0.04) if self._lips.parted else min(1.0, 1.5 * weights["press"])
+        strength = min(1.0, self._lips.parted / 0.04) if self._lips.parted else min(1.0, 1.5 * press)
         touching = np.clip(overlap / 0.01 + 1, 0, 1) * strength
         if touching.max() <= 0:
             return
@@ -192,30 +226,32 @@ class Renderer:
         part = self._part(patch, box)
         part[:] = (part * dark[..., None] + 0.5).astype(np.uint8)
 
-    def _open(self, patch: Pixels, edges: Floats, open_: float) -> None:
-        """Paint the mouth's inside between the edges."""
-        upper, lower = edges
-        if float((lower[:, 1] - upper[:, 1]).max()) < 0.004:
+    def _open(self, patch: Pixels, opening: Floats, open_: float) -> None:
+        """Paint the mouth's inside in its opening."""
+        soft = 4 * max(0.5, FEATHER * self._frame.unit)
+        pixels, box = self._frame.outside(opening), self._mouth
+        x0, y0 = np.floor(pixels.min(axis=0) - soft).astype(int).clip((box.x, box.y))
+        x1, y1 = np.ceil(pixels.max(axis=0) + soft).astype(int).clip(0, (box.x + box.w, box.y + box.h))
+        if x0 >= x1 or y0 >= y1:
             return
-        box = self._mouth
-        cover = self._polygon(_opening(edges), box)
-        filled = cv2.boundingRect((cover > 0.002).astype(np.uint8))
-        if not filled[2]:
-            return
-        columns, rows = slice(filled[0], filled[0] + filled[2]), slice(filled[1], filled[1] + filled[3])
-        cover = np.ascontiguousarray(cover[rows, columns])
-        inside = self._interior.paint(cover, open_, rows, columns)
-        part = self._part(patch, box)[rows, columns]
-        blend = cover[..., None]
-        part[:] = np.clip(part * (1 - blend) + inside * blend + 0.5, 0, 255).astype(np.uint8)
+        where = Box(int(x0), int(y0), int(x1 - x0), int(y1 - y0))
+        cover = self._polygon(opening, where)
+        inner = where.within(box)
+        inside = self._interior.paint(cover, open_, inner.rows, inner.columns)
+        _blend(self._part(patch, where), inside, cover)
 
-    def _polygon(self, points: Floats, box: Box) -> Floats:
-        """Return the cover (h, w) 0..1 of a polygon of the mouth's frame in a box, its edge softened by FEATHER."""
+    def _polygon(self, points: Floats, box: Box) -> Pixels:
+        """Return the cover (h, w) of a polygon of the mouth's frame in a box, its edge softened by FEATHER."""
         pixels = np.round((self._frame.outside(points) - [box.x, box.y]) * 16).astype(np.int32)
         mask = np.zeros((box.h, box.w), np.uint8)
         cv2.fillPoly(mask, [pixels], 255, cv2.LINE_AA, 4)
-        soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, FEATHER * self._frame.unit))
-        return np.asarray(soft, np.float32) / np.float32(255)
+        return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(0.5, FEATHER * self._frame.unit)), np.uint8)
+
+
+def _blend(part: Pixels, over: Pixels, cover: Pixels) -> None:
+    """Lay pixels over a part of a picture, in place, as far as they cover it."""
+    share = cover * np.float32(1 / 255)
+    part[:] = cv2.blendLinear(over, np.ascontiguousarray(part), share, 1 - share)
 
 
 def _stepped(state: Sequence[float]) -> State:
