@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -206,6 +207,7 @@ class Compositor:
         self._label = PlacedLabel(box, lines, stamp)
         self._thin = np.asarray(cv2.resize(matte, (box.w // 2, box.h // 2), interpolation=cv2.INTER_AREA), np.float32)
         self._whole = bool((matte == 1).all())
+        self._eyes: dict[int, Pixels] = {}
         self._ready = False
 
     @classmethod
@@ -302,6 +304,9 @@ class Compositor:
                 into[where.rows, where.columns] = face
                 continue
             matte = np.ascontiguousarray(mattes[i][own.rows, own.columns])
+            if matte.min() == 1:
+                into[where.rows, where.columns] = face
+                continue
             behind = np.ascontiguousarray(under[where.rows, where.columns])
             into[where.rows, where.columns] = cv2.blendLinear(face, behind, matte, 1 - matte)
 
@@ -313,9 +318,7 @@ class Compositor:
         self._canvas = face.picture.copy()
         self._planes = planes_of(self._canvas)
         self._shown: Pixels | None = None
-        self._lids, self._sway = Eyelids(face), Sway(face)
-        self._eyes: list[Pixels | None] = [None] * len(self._lids.boxes)
-        self._ready = True
+        self._alive, self._ready = face, True
 
     def _matched(self, frame: Frame) -> Face:
         """Return the face with its light and colour moved a little towards the scene under it."""
@@ -339,10 +342,20 @@ class Compositor:
         self._put(self._renderer.box, patch)
         self._shown = patch
 
+    @cached_property
+    def _lids(self) -> Eyelids:
+        return Eyelids(self._alive)
+
+    @cached_property
+    def _sway(self) -> Sway:
+        return Sway(self._alive)
+
     def _blink(self, closed: float) -> None:
         """Bring the eyes up to date; most of the time they are open already."""
+        if not closed and not self._eyes:
+            return
         for n, (box, patch) in enumerate(self._lids.patches(closed)):
-            if self._eyes[n] is not patch:
+            if self._eyes.get(n) is not patch:
                 self._eyes[n] = patch
                 self._put(box, patch)
 

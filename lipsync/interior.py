@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from math import floor, log2
 
 import cv2
 import numpy as np
@@ -22,6 +25,8 @@ LOWER_HEIGHTS = (0.12, 0.12, 0.13, 0.11, 0.1, 0.1)
 
 Row = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 """Widths, edges, heights."""
+Sketch = Callable[[Floats, Floats], Floats]
+"""Places x, y (h, w) in pupil distances -> shades (h, w) or (h, w, n), which become colours of one photo."""
 
 UPPER_EDGE = 0.034
 """Free edge of the upper incisors below the line of the closed lips."""
@@ -33,7 +38,9 @@ OWN_SHADE = 0.8
 SHADES = (0.22 + 0.92 * np.minimum(1, 1.1 * np.arange(256, dtype=np.float32)[:, None] / 255) ** 1.3) ** WARM
 OWN_SHADES = np.minimum(1, SHADES / np.float32(OWN_SHADE))
 """How light it is for each amount of light, 0..255 (256, 3)."""
-SUPERSAMPLING = 3
+SUPERSAMPLING = 2
+SKETCH_PX, SKETCH_X, SKETCH_Y = 512, 0.6, (0.25, 0.45)
+"""Pixels per pupil distance of a sketch; how far it goes to either side, up and down. Beyond that nothing changes."""
 TOOTH = np.array([166, 194, 210], np.float32)
 GUM = np.array([92, 88, 152], np.float32)
 TONGUE = np.array([88, 84, 150], np.float32)
@@ -58,24 +65,19 @@ class Interior:
     @classmethod
     def of(cls, face: Face, frame: MouthFrame, lips: Lips, pixels: Floats) -> Interior:
         """Paint for the box whose pixel centres are `pixels` (h, w, 2), in the picture's coordinates."""
-        height, width = pixels.shape[:2]
-        fine = cv2.resize(pixels, (width * SUPERSAMPLING, height * SUPERSAMPLING), interpolation=cv2.INTER_LINEAR)
-        places = frame.inside(np.asarray(fine, np.float32))
-        x, y = places[..., 0], places[..., 1] - np.float32(lips.rest[len(lips.rest) // 2])
         size = float(np.clip(lips.half_width / 0.42, 0.85, 1.2))
         light = _light(face)
+        middle = float(lips.rest[len(lips.rest) // 2])
         teeth = OwnTeeth.of(face, frame, lips, pixels)
         tooth = teeth.colour / np.float32(OWN_SHADE) if teeth else TOOTH * light
-        edge = max(0.02, teeth.edge - float(lips.rest[len(lips.rest) // 2])) if teeth else UPPER_EDGE
-
-        def small(layer: Floats) -> Floats:
-            return np.asarray(cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-
+        edge = middle + (max(0.02, teeth.edge - middle) if teeth else UPPER_EDGE)
+        row = np.column_stack([[*tooth, 0], [*(GUM * light), 0], [0, 0, 0, 255]])
+        sketch = partial(_drawn, frame=frame, pixels=pixels)
         return cls(
-            back=small(_cavity(x, y, light)),
-            tongue=small(_tongue(x, y, light)),
-            lower=small(_lower_teeth(x / size, y - edge, light, tooth)),
-            upper=small(_upper_teeth(x / size, y - edge, light, tooth)),
+            back=sketch(_cavity, (CAVITY * light)[:, None], (0, middle)),
+            tongue=sketch(_tongue, np.column_stack([[*(TONGUE * light), 0], [0, 0, 0, 255]]), (0, middle)),
+            lower=sketch(_lower_teeth, row, (0, edge), size),
+            upper=sketch(_upper_teeth, row, (0, edge), size),
             own=teeth.layer if teeth else None,
             jaw=frame.vectors(np.array([[0.0, JAW_DROP]], np.float32))[0],
             unit=frame.unit,
@@ -126,37 +128,65 @@ def _light(face: Face) -> Floats:
     return np.asarray(level * np.clip(cast, 0.8, 1.2) ** 0.4, np.float32)
 
 
-def _covered(colour: Floats, cover: Floats) -> Floats:
-    """Join colour (h, w, 3) and cover (h, w) to a premultiplied layer (h, w, 4)."""
-    return np.dstack([colour * cover[..., None], 255 * cover]).astype(np.float32)
+def _drawn(
+    sketch: Sketch, colours: Floats, at: tuple[float, float], stretch: float = 1.0, *, frame: MouthFrame, pixels: Floats
+) -> Floats:
+    """Return a sketch in colours (channels, shades) for pixel centres (h, w, 2); its origin lies `at` in the frame."""
+    height, width = pixels.shape[:2]
+    halvings = max(0, floor(log2(SKETCH_PX / (SUPERSAMPLING * frame.unit))))
+    shades, px = _shades(sketch, halvings), SKETCH_PX / 2**halvings
+    # from the samples of the box to the mouth's frame, and on to the sketch
+    turn = np.stack([frame.across, frame.down]).astype(np.float64) / frame.unit
+    corner = pixels[0, 0] + (0.5 / SUPERSAMPLING - 0.5)
+    scale = np.diag([px / stretch, px])
+    start = scale @ (turn @ (corner - frame.origin) - at) + [SKETCH_X * px - 0.5, SKETCH_Y[0] * px - 0.5]
+    matrix = np.column_stack([scale @ turn / SUPERSAMPLING, start])
+    flags, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (width * SUPERSAMPLING, height * SUPERSAMPLING)
+    fine = cv2.warpAffine(shades, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    small = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.transform(small, colours.astype(np.float32)), np.float32)
 
 
-def _cavity(x: Floats, y: Floats, light: Floats) -> Floats:
-    depth = 0.6 + 0.7 * (1 - fall(y, 0.0, 0.35)) * fall(abs(x), 0.1, 0.4)
-    return (CAVITY * light * depth[..., None]).astype(np.float32)
+@lru_cache(maxsize=16)
+def _shades(sketch: Sketch, halvings: int) -> Floats:
+    """Return a sketch on its own canvas, the same for every face."""
+    if halvings:
+        larger = _shades(sketch, halvings - 1)
+        size = (larger.shape[1] // 2, larger.shape[0] // 2)
+        return np.asarray(cv2.resize(larger, size, interpolation=cv2.INTER_AREA), np.float32)
+    up, down = SKETCH_Y
+    x, y = (
+        (np.arange(round(length * SKETCH_PX), dtype=np.float32) + np.float32(0.5)) / np.float32(SKETCH_PX) - start
+        for length, start in ((2 * SKETCH_X, np.float32(SKETCH_X)), (up + down, np.float32(up)))
+    )
+    return np.asarray(sketch(*np.meshgrid(x, y)), np.float32)
 
 
-def _tongue(x: Floats, y: Floats, light: Floats) -> Floats:
-    """A soft mound behind the lower teeth, darker towards the throat, with its furrow."""
+def _cavity(x: Floats, y: Floats) -> Floats:
+    return 0.6 + 0.7 * (1 - fall(y, 0.0, 0.35)) * fall(abs(x), 0.1, 0.4)
+
+
+def _tongue(x: Floats, y: Floats) -> Floats:
+    """A soft mound behind the lower teeth, darker towards the throat, with its furrow: its light, and its cover."""
     top = -0.075 + 0.9 * x * x
     cover = (1 - fall(y, top - 0.03, top + 0.06)) * fall(abs(x), 0.18, 0.3)
     shade = 0.42 + 0.55 * (1 - fall(y, top, top + 0.13)) - 0.1 * np.exp(-((x / 0.025) ** 2))
-    return _covered(TONGUE * light * shade[..., None], cover)
+    return np.dstack([shade * cover, cover])
 
 
-def _upper_teeth(x: Floats, y: Floats, light: Floats, tooth: Floats) -> Floats:
+def _upper_teeth(x: Floats, y: Floats) -> Floats:
     """`y` counts from the free edge of the upper incisors."""
-    return _teeth(x, y, light, tooth, (UPPER_WIDTHS, UPPER_EDGES, UPPER_HEIGHTS))
+    return _teeth(x, y, (UPPER_WIDTHS, UPPER_EDGES, UPPER_HEIGHTS))
 
 
-def _lower_teeth(x: Floats, y: Floats, light: Floats, tooth: Floats) -> Floats:
-    teeth = _teeth(x, -(y + OVERBITE), light, tooth, (LOWER_WIDTHS, tuple(-e for e in LOWER_EDGES), LOWER_HEIGHTS))
-    teeth[..., :3] *= 0.78
+def _lower_teeth(x: Floats, y: Floats) -> Floats:
+    teeth = _teeth(x, -(y + OVERBITE), (LOWER_WIDTHS, tuple(-e for e in LOWER_EDGES), LOWER_HEIGHTS))
+    teeth[..., :2] *= 0.78
     return teeth
 
 
-def _teeth(x: Floats, y: Floats, light: Floats, tooth: Floats, row: Row) -> Floats:
-    """Paint a row whose free edges point to +y; gums above it."""
+def _teeth(x: Floats, y: Floats, row: Row) -> Floats:
+    """Paint a row whose free edges point to +y, gums above it: the light of teeth and of gums, and their cover."""
     widths, edges, heights = row
     side = abs(x)
     borders = np.concatenate([[0], np.cumsum(widths)]).astype(np.float32)
@@ -172,7 +202,6 @@ def _teeth(x: Floats, y: Floats, light: Floats, tooth: Floats, row: Row) -> Floa
     gap = fall((1 - abs(across)) * width / 2, 0.0005, 0.006)
     round_ = 1 - 0.22 * outward**4 - 0.05 * outward
     upright = 0.90 + 0.12 * fall(edge - y, 0.03, height) - 0.08 * fall(edge - y, 0.0, 0.03)
-    far = 0.12 + 0.88 * fall(side, 0.06, 0.43)
-    lit = tooth * (round_ * upright * (1 - 0.38 * gap))[..., None]
-    colour = (lit * (1 - gum[..., None]) + GUM * light * gum[..., None]) * far[..., None]
-    return _covered(colour, body * fall(side, float(borders[-1]) - 0.04, float(borders[-1])))
+    cover = body * fall(side, float(borders[-1]) - 0.04, float(borders[-1]))
+    far = (0.12 + 0.88 * fall(side, 0.06, 0.43)) * cover
+    return np.dstack([round_ * upright * (1 - 0.38 * gap) * (1 - gum) * far, gum * far, cover])

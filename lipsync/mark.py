@@ -107,11 +107,16 @@ class Mark:
     def patch(self, luma: Frame, rows: slice, columns: slice) -> MarkPatch:
         """Return the mark for one part of pictures whose luma (h, w) hardly changes."""
         levels = PATCH_STRENGTH * self._levels(luma)
+        height, width = self._cosine.shape
+        across, down = width / self._size[0], height / self._size[1]
+        x, y = (columns.start + 0.5) * across - 0.5, (rows.start + 0.5) * down - 0.5
+        matrix, size = np.array([[across, 0, x], [0, down, y]]), (columns.stop - columns.start, rows.stop - rows.start)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         cosine, sine = (
-            np.asarray(cv2.resize(part * levels, self._size)[rows, columns], np.float32).copy()
+            cv2.warpAffine(part * levels, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
             for part in (self._cosine, self._sine)
         )
-        return MarkPatch(cosine, sine, self._rate)
+        return MarkPatch(np.asarray(cosine, np.float32), np.asarray(sine, np.float32), self._rate)
 
     def _levels(self, luma: Frame) -> Floats:
         """Return the strength for each pixel of the field: more where detail hides it."""
@@ -135,10 +140,12 @@ class MarkPatch:
     def put(self, luma: Frame, step: int, into: Frame) -> None:
         """Write the luma of the part with the mark of a step into `into`, of the same shape."""
         if step != self._drawn:
-            angle = _angle(step, self._rate)
-            self._field = cv2.addWeighted(self._cosine, cos(angle), self._sine, sin(angle), 0)
+            a, b = cos(angle := _angle(step, self._rate)), sin(angle)
+            # whole levels, what is added and what is taken away: bytes alone are quickly added
+            self._lighter = cv2.addWeighted(self._cosine, a, self._sine, b, 0, dtype=cv2.CV_8U)
+            self._darker = cv2.addWeighted(self._cosine, -a, self._sine, -b, 0, dtype=cv2.CV_8U)
             self._drawn = step
-        cv2.add(luma, self._field, into, dtype=cv2.CV_8U)
+        cv2.subtract(cv2.add(luma, self._lighter), self._darker, into)
 
 
 def _angle(number: int, rate: Fraction) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipsync.box import Box
-from lipsync.conditioning import WINDOW, WINDOW_PX, Doubles, Floats, Pixels
+from lipsync.conditioning import WINDOW, WINDOW_PX, Crop, Doubles, Floats, Pixels
 from lipsync.face import Face
 from lipsync.gestures import Gestures
 from lipsync.mouthnet import BATCH, MouthNet, MouthPainter
@@ -34,8 +34,9 @@ class Paintwork:
     def __init__(self, face: Face, net: MouthNet) -> None:
         self._ahead = net.ahead
         self._gestures = Gestures(face)
-        self._painter = MouthPainter(net, face.picture, self._gestures.still)
-        crop = self._painter.crop
+        crop = Crop.of(self._gestures.still)
+        # prepared beside whatever else a face needs
+        self._painter = net.ahead.submit(MouthPainter, net, face.picture, self._gestures.still)
         matrix = crop.matrix() @ np.vstack([np.eye(2, 3), [0, 0, 1]])
         matrix[:, 2] += matrix[:, :2] @ [WINDOW.start, WINDOW.start]
         corners = np.array([[0, 0], [WINDOW_PX, 0], [WINDOW_PX, WINDOW_PX], [0, WINDOW_PX]]) @ matrix[:, :2].T
@@ -121,7 +122,7 @@ class Paintwork:
             self._painted.popitem(last=False)
 
     def _paint(self, states: list[State]) -> dict[State, Pixels]:
-        _, paint = self._painter.paint(self._gestures.of(states))
+        _, paint = self._painter.result().paint(self._gestures.of(states))
         planes = np.concatenate([paint.colour, 255 * paint.cover[..., None]], axis=-1)
         return dict(zip(states, np.clip(np.rint(planes), 0, 255).astype(np.uint8), strict=True))
 

@@ -73,11 +73,14 @@ class Layer:
 
     def warp(self, photo: Doubled, sources: Floats, rows: range) -> Pixels:
         """Return some rows of the picture, all columns of this layer's box, with every pixel moved."""
+        if not rows:
+            return np.empty((0, self.box.w, 3), np.uint8)
         cell = self._cell
         start, stop = (row - self.box.y + cell for row in (rows.start, rows.stop))
         first, last = max(0, start // cell - 1), min(len(sources), stop // cell + 2)
         size = (sources.shape[1] * cell, (last - first) * cell)
-        fine = cv2.resize(photo.places(sources[first:last]), size, interpolation=cv2.INTER_LINEAR)
+        places = photo.places(sources[first:last])
+        fine = np.asarray(cv2.resize(places, size, interpolation=cv2.INTER_LINEAR), np.float32)
         start, stop = (row - first * cell for row in (start, stop))
         return photo.at(fine[start:stop, cell : cell + self.box.w])
 
@@ -125,8 +128,8 @@ class Renderer:
         self._edges = np.stack([np.stack([lips.x, edge], axis=-1) for edge in (lips.upper, lips.lower)])
         self._edge_steps = np.stack([self._steps(move) for move in ("closed", *MOVES)])
         self._interior = Interior.of(face, frame, lips, _centres(self._mouth))
-        own = self._interior.own
-        self._own = self._paintwork.seen(own[..., 3] / 255, self._mouth) if self._paintwork and own is not None else None
+        own, work = self._interior.own, self._paintwork
+        self._own = work.seen(own[..., 3] / np.float32(255), self._mouth) if work and own is not None else None
         self._photo = Doubled(face.picture, self.box)
         self._kept: OrderedDict[State, Pixels] = OrderedDict()
 
@@ -181,7 +184,7 @@ class Renderer:
         return patch
 
     def _share(self, opening: Floats, gap: float, lips: float) -> Floats:
-        """Return how much the network counts in its window, 0..1: `lips` outside the opening, 0 on the photo's teeth."""
+        """Return how much the network counts in its window: `lips` outside the opening, 0 on the photo's teeth."""
         assert self._paintwork
         open_ = self._paintwork.cover(self._frame.outside(opening)) * np.float32(np.clip(gap / NARROW, 0, 1))
         share = lips + open_ * (INSIDE - lips)
@@ -197,13 +200,13 @@ class Renderer:
         middle = edges.mean(axis=0)
         rows = self._frame.outside(middle)[:, 1]
         soft = 4 * max(0.5, FEATHER * self._frame.unit) + abs(self._frame.across[1]) * above.w
-        high, low = (int(np.clip(row, above.y, above.y + above.h)) for row in (rows.min() - soft, rows.max() + soft + 1))
+        high, low = (
+            int(np.clip(row, above.y, above.y + above.h)) for row in (rows.min() - soft, rows.max() + soft + 1)
+        )
         upper, lower = self._upper.sources(weights), self._lower.sources(weights)
         self._part(patch, above)[: high - above.y] = self._upper.warp(self._photo, upper, range(above.y, high))
-        high_below = max(high, below.y)
-        self._part(patch, below)[high_below - below.y :] = self._lower.warp(
-            self._photo, lower, range(high_below, below.y + below.h)
-        )
+        rest = range(max(high, below.y), below.y + below.h)
+        self._part(patch, below)[rest.start - below.y :] = self._lower.warp(self._photo, lower, rest)
         if high < low:
             strip = Box(above.x, high, above.w, low - high)
             far = np.array([[-9, middle[0, 1]], *middle, [9, middle[-1, 1]], [9, -9], [-9, -9]], np.float32)

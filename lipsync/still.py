@@ -73,6 +73,7 @@ class Cut:
         self._changing = _Part(_aligned(scene.moving, scene.size, own) or box, box, scene.size, own)
         self._clean, self._shown = (np.empty((box.h * 3 // 2, box.w), np.uint8) for _ in range(2))
         _Part(box, box, scene.size, own).take(scene.picture, self._clean)
+        self._shown[:] = self._clean
         self._inner = inner.within(box)
         self._mark = scene.mark(*own).patch(scaled(views_of(scene.picture)[0], *own), inner.rows, inner.columns)
         self._step: int | None = None
@@ -85,7 +86,8 @@ class Cut:
     def marked(self, number: int) -> Frame:
         """Return the box of picture `number`, I420 with the mark; it is written over by the next one."""
         if self._step is None:
-            self._shown[:] = self._clean
+            lines = self._clean.shape[0] * 2 // 3
+            self._shown[lines:] = self._clean[lines:]
         if self._step != (step := self._mark.step(number)):
             where = self._inner.rows, self._inner.columns
             self._mark.put(self._clean[where], step, self._shown[where])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lipsync.conditioning import Floats
+from lipsync.conditioning import WINDOW_PX, Floats
 from lipsync.mouthnet import BATCH, MouthNet
 from lipsync.paintwork import KEPT, STEPS, Paintwork
 from lipsync.renderer import Renderer
@@ -38,7 +38,7 @@ def work(man, engine) -> Paintwork:
 
 def laid(work: Paintwork, state, share: float) -> np.ndarray:
     grey = np.full((work.box.h, work.box.w, 3), 100, np.uint8)
-    work.lay(grey, state, np.full(grey.shape[:2], share, np.float32))
+    work.lay(grey, state, np.full((WINDOW_PX, WINDOW_PX), share, np.float32))
     return grey
 
 
