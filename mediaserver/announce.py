@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from encoder.model import Presentation
 from mediaserver.library import Library
 from mediaserver.progress import Progress
 
@@ -16,8 +17,16 @@ if TYPE_CHECKING:
 
 def published(media: Path) -> dict[str, str]:
     """Return the current version of every published chapter."""
-    editions = Library(media).chapters() if media.is_dir() else []
-    return {edition.presentation.chapter: edition.presentation.version for edition in editions}
+    return {p.chapter: p.version for p in _presentations(media)}
+
+
+def posters(media: Path) -> dict[str, str]:
+    """Return where the poster of every published chapter lies that has one."""
+    return {p.chapter: str(media / p.chapter / p.version / p.poster) for p in _presentations(media) if p.poster}
+
+
+def _presentations(media: Path) -> list[Presentation]:
+    return [edition.presentation for edition in Library(media).chapters()] if media.is_dir() else []
 
 
 class Announcer:

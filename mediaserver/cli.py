@@ -170,7 +170,7 @@ def probe(command: Command) -> int:
 
 
 def status(command: Command) -> int:
-    from mediaserver.announce import published
+    from mediaserver.announce import posters, published
     from mediaserver.jobs import Jobs
 
     book = Jobs(command.settings, watching=False)
@@ -178,10 +178,11 @@ def status(command: Command) -> int:
         jobs = book.jobs()
     finally:
         book.close()
-    chapters = published(command.settings.media)
+    chapters, pictures = published(command.settings.media), posters(command.settings.media)
     lines = [f"chapter {chapter}, version {version}" for chapter, version in sorted(chapters.items())]
+    lines += [f"poster of {chapter}: {file}" for chapter, file in sorted(pictures.items())]
     lines += [line for job in jobs for line in _job_lines(job)]
-    facts = {"chapters": chapters, "jobs": [job.to_json() for job in jobs]}
+    facts = {"chapters": chapters, "posters": pictures, "jobs": [job.to_json() for job in jobs]}
     command.print("\n".join(lines) or "No chapter is published and no master is known.", facts)
     return 0
 

@@ -150,6 +150,7 @@ function chapterCard(chapter) {
   const seconds = Math.round(chapter.duration_s);
   const personal = chapter.slots.length ? `${chapter.slots.length} personal scene${chapter.slots.length > 1 ? "s" : ""}` : "no personal scene";
   head.append(
+    ...(chapter.poster ? [element("img", { className: "poster", alt: "", src: new URL(`${encodeURIComponent(chapter.chapter)}/${chapter.poster}`, ROOT).href })] : []),
     element("h3", { textContent: chapter.title }),
     element("span", { className: "muted small", textContent: [chapter.chapter, `${seconds} s`, chapter.rungs.join(", "), personal].join(" · ") }),
   );

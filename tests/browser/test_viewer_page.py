@@ -123,6 +123,8 @@ async def test_the_page_shows_the_poster_and_goes_to_a_marker(house: House, chro
         assert await page.evaluate(f"() => {poster}") == [1280, 720]
         await marker.click()
         await until(page, "Math.abs(document.querySelector('#video').currentTime - 3) < 0.5")
+        await page.goto(f"{house.url}editor")
+        await until(page, "document.querySelector('#published .poster')?.naturalWidth === 1280")
 
 
 async def test_a_photo_without_a_face_is_answered_with_a_sentence_and_a_hint(house: House, chromium: str):

@@ -125,6 +125,7 @@ def test_a_master_is_encoded_published_and_listed(sample_master: Path, home: Pat
     assert main(["status", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["chapters"] == {"part2": version}
+    assert Path(facts["posters"]["part2"]).read_bytes().startswith(b"\xff\xd8")
     assert facts["jobs"][0]["state"] == "published"
 
 
