@@ -22,8 +22,12 @@ TRANSFERS = {"pq": "smpte2084", "hlg": "arib-std-b67"}
 # What a master says of the screen that it was made on does not hold once its tones are mapped.
 OF_WIDE_LIGHT = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
 TAGGED = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
-# One encoder's settings for all of a chapter: closed groups of pictures of exactly one segment.
-CHAPTER_X264 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:stitchable=1:sps-id=0"
+# One encoder's settings for all of a chapter: closed groups of pictures of exactly one segment. What follows sps-id
+# is no part of the parameter sets: it looks better at the same bytes, on grain most of all (docs/decisions/0018).
+CHAPTER_X264 = (
+    "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:stitchable=1:sps-id=0:"
+    "trellis=1:aq-strength=0.5:deblock=-1,-1"
+)
 CHAPTER_PRESET = "veryfast"
 # Key frames by force: at keyint=1 x264 would declare a profile that not every player knows.
 TRICK_X264 = "keyint=2:min-keyint=1:scenecut=0:bframes=0:ref=1:stitchable=1:sps-id=0"

@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from encoder import damage, webm
@@ -17,7 +17,7 @@ from encoder.chunk import Chunk, Growth, check_chunk
 from encoder.commands import audio_command, chunk_command, mezzanine_command, narration_command
 from encoder.errors import BadBoxes, MasterTruncated, ToolFailed, VerificationFailed
 from encoder.guard import Care
-from encoder.model import Grid, Ladder, Master, Slot
+from encoder.model import Grid, Ladder, Master, Rung, Slot
 from encoder.tools import Tools, run_guarded
 
 UNDER_WAY = ".part"
@@ -102,12 +102,8 @@ def encode_chunk(
     for seek in (True, False) if chunk.frames.start else (True,):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        files = tuple(
-            (rung.rendition, _growth(part / rung.file, chunk, ladder.grid, rung.every)) for rung in ladder.rungs
-        )
-        reader = ProgressReader(len(chunk.frames), on_progress, files)
         try:
-            _run(chunk_command(master, ladder, chunk.frames, part, tools, seek=seek), reader, care)
+            frames, errors = _encoded(master, ladder, chunk, part, tools, seek=seek, on_progress=on_progress, care=care)
         except ToolFailed as failure:
             raise damage.refusal(master.path, failure) or failure from failure
         try:
@@ -115,13 +111,47 @@ def encode_chunk(
                 _check(part / rung.file, chunk.thinned(rung.every), ladder.grid.thinned(rung.every))
         except (VerificationFailed, BadBoxes):
             continue
-        damage.write(part, reader.errors)
+        damage.write(part, errors)
         keep(part, final)
         return
-    if reader.frames >= len(chunk.frames):
+    if frames >= len(chunk.frames):
         raise VerificationFailed(chunk.folder, "its pictures do not lie on the grid.")
-    found = chunk.frames.start + reader.frames
+    found = chunk.frames.start + frames
     raise MasterTruncated(master.path, f"only {found} of {ladder.grid.frames} pictures are in it.")
+
+
+def _encoded(
+    master: Master,
+    ladder: Ladder,
+    chunk: Chunk,
+    part: Path,
+    tools: Tools,
+    *,
+    seek: bool,
+    on_progress: Listener,
+    care: Care,
+) -> tuple[int, int]:
+    """Encode all rungs into `part`; return how many frames every one of them got, and how many errors were counted."""
+    files = tuple((rung.rendition, _growth(part / rung.file, chunk, ladder.grid, rung.every)) for rung in ladder.rungs)
+    goes = goes_of(ladder)
+    readers = []
+    for number, rungs in enumerate(goes):
+        reader = ProgressReader(len(chunk.frames), on_progress, files, go=(number, len(goes)))
+        command = chunk_command(master, replace(ladder, rungs=rungs), chunk.frames, part, tools, seek=seek)
+        _run(command, reader, care)
+        readers.append(reader)
+    return min(reader.frames for reader in readers), max(reader.errors for reader in readers)
+
+
+def goes_of(ladder: Ladder) -> tuple[tuple[Rung, ...], ...]:
+    """Return the rungs of each process that is run, one after the other.
+
+    One that decodes once for all, but for a transparent film: its twelve encoders together would need 3 GiB at 1080p.
+    """
+    if not any(rung.alpha for rung in ladder.rungs):
+        return (ladder.rungs,)
+    codecs = dict.fromkeys(rung.codec for rung in ladder.rungs)
+    return tuple(tuple(rung for rung in ladder.rungs if rung.codec == codec) for codec in codecs)
 
 
 def _growth(file: Path, chunk: Chunk, grid: Grid, every: int) -> Growth:
@@ -190,15 +220,19 @@ def _run(command: Sequence[str], reader: ProgressReader, care: Care) -> None:
 
 
 class ProgressReader:
-    """Collects ffmpeg's key=value lines; a block ends with `progress=`. `files` are what it writes, by rendition."""
+    """Collects ffmpeg's key=value lines; a block ends with `progress=`. `files` are what it writes, by rendition.
+
+    `go` says which of how many processes it reads that make the same frames, one after the other.
+    """
 
     def __init__(
         self,
         of_frames: int,
         on_progress: Listener = lambda _: None,
         files: tuple[tuple[str, Growth], ...] = (),
+        go: tuple[int, int] = (0, 1),
     ) -> None:
-        self._of_frames, self._on_progress, self._files = of_frames, on_progress, files
+        self._of_frames, self._on_progress, self._files, self._go = of_frames, on_progress, files, go
         self.frames = self.errors = 0
         self._block: dict[str, str] = {}
 
@@ -211,8 +245,9 @@ class ProgressReader:
         if key == "progress":
             self.frames = int(_number(self._block.get("frame")))
             rungs = tuple((rendition, file.frames()) for rendition, file in self._files)
-            done = min(self.frames, self._of_frames)
-            self._on_progress(Progress(done, self._of_frames, _number(self._block.get("fps")), rungs))
+            before, goes = self._go
+            done = (before * self._of_frames + min(self.frames, self._of_frames)) // goes
+            self._on_progress(Progress(done, self._of_frames, _number(self._block.get("fps")) / goes, rungs))
 
 
 def _number(text: str | None) -> float:

@@ -14,9 +14,9 @@ from encoder.alpha import GUARD_ROWS, rungs_of, stacked_height
 from encoder.bitstreams import hevc_sets, length_prefixed_units
 from encoder.boxes import read_samples
 from encoder.capabilities import layered_codecs
-from encoder.commands import chunk_command
+from encoder.encoding import Progress, ProgressReader, goes_of
 from encoder.errors import BadSidecar, VerificationFailed
-from encoder.ladder import ladder_for
+from encoder.ladder import ladder_for, with_trick_play
 from encoder.master import Footage
 from encoder.model import Master, Presentation, Rendition
 from encoder.probe import probe
@@ -259,8 +259,18 @@ def test_hevc_with_alpha_is_made_where_it_can_be():
     assert codecs == ["vp9", "vp9", "hevc", "hevc", "h264", "h264", "av1", "av1"]
 
 
-def test_the_master_is_decoded_once_for_all_forms(tools: Tools):
-    ladder = rungs_of(ladder_for(FILM), hevc=False, below=True)
-    command = chunk_command(FILM, ladder, range(50), Path("/work"), tools)
-    assert command.count("-i") == 1
-    assert sum(word.endswith(".webm") for word in command) == 2
+def test_every_codec_of_a_transparent_film_has_a_process_of_its_own_and_an_opaque_film_has_one():
+    ladder = with_trick_play(ladder_for(FILM))
+    goes = goes_of(rungs_of(ladder, hevc=True, below=True))
+    assert [{rung.codec for rung in rungs} for rungs in goes] == [{"h264"}, {"vp9"}, {"hevc"}, {"av1"}]
+    assert sum(map(len, goes)) == len(rungs_of(ladder, hevc=True, below=True).rungs)
+    assert goes_of(ladder) == (ladder.rungs,)
+
+
+def test_progress_goes_on_from_one_process_to_the_next():
+    told: list[Progress] = []
+    for number in range(2):
+        reader = ProgressReader(50, told.append, go=(number, 2))
+        for line in ("frame=40", "fps=20", "progress=continue"):
+            reader.line(line)
+    assert [(progress.frames, progress.of_frames, progress.eta_s) for progress in told] == [(20, 50, 3), (45, 50, 0.5)]

@@ -84,7 +84,8 @@ def test_the_words_for_the_top_rung():
         *("-crf", "21", "-level:v", "3.1", "-maxrate", "4500000"),
         *("-movflags", "+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets"),
         *("-preset", "veryfast", "-profile:v", "high", "-x264-params"),
-        "keyint=50:min-keyint=50:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:stitchable=1:sps-id=0",
+        "keyint=50:min-keyint=50:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:stitchable=1:sps-id=0:"
+        "trellis=1:aq-strength=0.5:deblock=-1,-1",
     ]
 
 
