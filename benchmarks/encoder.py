@@ -249,7 +249,7 @@ def main() -> None:
             write(name, options.seconds, options.work / f"{name}_{options.seconds}s.mov")
     elif options.part == "compare":
         for name in names:
-            results.setdefault("films", {})[name] = compare(name, options)
+            results.setdefault("films", {}).setdefault(name, {}).update(compare(name, options))
     elif options.part == "score":
         for name in names:
             results["films"][name] |= score(name, options)

@@ -14,11 +14,13 @@ STEPS = (
     ("432p", 432, 20, 2_500_000),
 )
 # What looks as good as H.264: the CRF that is equal to 24, a step of H.264's in the codec's own scale, and the share of
-# the peak rate in tenths.
+# a fixed rate in tenths.
 EQUALS: dict[Codec, tuple[int, int, int]] = {"av1": (40, 3, 6), "hevc": (28, 1, 7), "vp9": (27, 3, 10)}
-FINEST = 18
-# However hard a film is, its rungs stay so much below the fixed rates (tenths).
-CEILING = 9
+FINEST = 15
+# Grain is hard for every codec: a ceiling is not lower than so many tenths of H.264's.
+LEAST_CEILING = 8
+# However hard a film is, its rungs stay so much below the fixed rates.
+CEILING = Fraction(19, 20)
 PLAIN = Choices()
 # Pictures that are seen for a moment, and a little less than a second, so that 30000/1001 divides as 30 does.
 TRICK_CRF, TRICK_S = 26, Fraction(9, 10)
@@ -42,7 +44,7 @@ def ladder_for(master: Master, choices: Choices = PLAIN) -> Ladder:
         fitting = [(f"{_even(master.height)}p", master.height, 20, 2_500_000)]
     rungs = tuple(_rung(master, *step) for step in fitting)
     if choices.ladder == "film":
-        rungs = tuple(replace(rung, crf=None, maxrate_bps=rung.maxrate_bps * 10 // CEILING) for rung in rungs)
+        rungs = tuple(replace(rung, crf=None, maxrate_bps=int(rung.maxrate_bps / CEILING)) for rung in rungs)
     others: tuple[tuple[Codec, bool], ...] = (("av1", choices.av1), ("hevc", choices.hevc))
     wanted = [
         in_codec(rung, codec, master.footage.transfer) for codec, is_wanted in others if is_wanted for rung in rungs
@@ -52,14 +54,17 @@ def ladder_for(master: Master, choices: Choices = PLAIN) -> Ladder:
 
 def _rung(master: Master, name: str, height: int, crf: int, fixed_bps: int) -> Rung:
     width, height = _even(master.width * height / master.height), _even(height)
-    return Rung(name, width, height, crf, fixed_bps * CEILING // 10, level_for(width, height, master.rate))
+    return Rung(name, width, height, crf, int(fixed_bps * CEILING), level_for(width, height, master.rate))
 
 
 def in_codec(rung: Rung, codec: Codec, transfer: Transfer) -> Rung:
     """Return the same picture of H.264 in another codec, at the CRF that looks as good (docs/decisions/0018)."""
     equal, step, share = EQUALS[codec]
-    crf = None if rung.crf is None else max(FINEST, equal + step * (rung.crf - 24))
-    return replace(rung, codec=codec, crf=crf, maxrate_bps=rung.maxrate_bps * share // 10, transfer=transfer)
+    rate = rung.maxrate_bps
+    if rung.crf is None:
+        return replace(rung, codec=codec, maxrate_bps=rate * share // 10, transfer=transfer)
+    crf, ceiling = max(FINEST, equal + step * (rung.crf - 24)), rate * max(share, LEAST_CEILING) // 10
+    return replace(rung, codec=codec, crf=crf, maxrate_bps=ceiling, transfer=transfer)
 
 
 def with_trick_play(ladder: Ladder) -> Ladder:

@@ -24,7 +24,7 @@ SHORTEST_S = 10
 # One sample for so many seconds of film, within limits.
 SAMPLE_EVERY_S, FEWEST, MOST, SAMPLE_FRAMES = 30, 2, 8, 16
 CRFS = (20, 27)
-FINEST, COARSEST = 17, 30
+FINEST, COARSEST = 16, 30
 TARGET = 94.0
 # A smaller rung is blurred by being enlarged: so much below its own best is not seen any more.
 BELOW_BEST = 1.5

@@ -79,9 +79,9 @@ def test_the_words_for_the_top_rung():
     words = command()
     end = words.index("/work/video_720p_h264.mp4")
     assert words[words.index("-bufsize") : end] == [
-        *("-bufsize", "4500000", "-c:v", "libx264"),
+        *("-bufsize", "4750000", "-c:v", "libx264"),
         *("-color_primaries", "bt709", "-color_range", "tv", "-color_trc", "bt709", "-colorspace", "bt709"),
-        *("-crf", "21", "-level:v", "3.1", "-maxrate", "4500000"),
+        *("-crf", "21", "-level:v", "3.1", "-maxrate", "4750000"),
         *("-movflags", "+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets"),
         *("-preset", "veryfast", "-profile:v", "high", "-x264-params"),
         "keyint=50:min-keyint=50:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:stitchable=1:sps-id=0:"
@@ -93,9 +93,9 @@ def test_the_words_for_the_top_rung_in_av1():
     words = command()
     end = words.index("/work/video_720p_av1.mp4")
     assert words[words.index("-bufsize", end - 30) : end] == [
-        *("-bufsize", "2700000", "-c:v", "libsvtav1"),
+        *("-bufsize", "3800000", "-c:v", "libsvtav1"),
         *("-color_primaries", "bt709", "-color_range", "tv", "-color_trc", "bt709", "-colorspace", "bt709"),
-        *("-crf", "31", "-g", "50", "-maxrate", "2700000"),
+        *("-crf", "31", "-g", "50", "-maxrate", "3800000"),
         *("-movflags", "+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets"),
         *("-preset", "8", "-svtav1-params", "irefresh-type=2:scd=0"),
     ]
