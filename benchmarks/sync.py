@@ -102,7 +102,8 @@ def look(video: Path, finder: FaceFinder) -> Seen:
     return Seen(np.mean(gaps, axis=0), width, all_points[:, LIPS], envelope_of(video, len(points)))
 
 
-def pictures(video: Path) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+def pictures(video: Path, *words: str) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    """Yield the pictures of a video (height, width, 3), blue first; `words` are more options of ffmpeg's output."""
     tools = find_tools()
     width, height = (
         int(side)
@@ -125,8 +126,8 @@ def pictures(video: Path) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.ui
         .rstrip(",")
         .split(",")[:2]
     )
-    command = [str(tools.ffmpeg), "-v", "error", "-i", str(video), "-f", "rawvideo", "-pix_fmt", "bgr24", "pipe:1"]
-    with open_tool(command) as child:
+    raw = ["-f", "rawvideo", "-pix_fmt", "bgr24", "pipe:1"]
+    with open_tool([str(tools.ffmpeg), "-v", "error", "-i", str(video), *words, *raw]) as child:
         stdout = child.stdout
         assert stdout is not None
         while len(data := stdout.read(width * height * 3)) == width * height * 3:

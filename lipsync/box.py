@@ -27,6 +27,12 @@ class Box:
         """The same in a plane of half the size."""
         return Box(self.x // 2, self.y // 2, self.w // 2, self.h // 2)
 
+    @property
+    def even(self) -> Box:
+        """The smallest box of even pixels round it."""
+        x, y = self.x // 2 * 2, self.y // 2 * 2
+        return Box(x, y, -(-(self.x + self.w) // 2) * 2 - x, -(-(self.y + self.h) // 2) * 2 - y)
+
     def within(self, other: Box) -> Box:
         """Return it as seen from the corner of a box around it."""
         return Box(self.x - other.x, self.y - other.y, self.w, self.h)

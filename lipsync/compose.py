@@ -19,6 +19,7 @@ from lipsync.photo import Pixels
 from lipsync.protocols import Stamp
 from lipsync.renderer import Renderer
 from lipsync.speaker import Mouth
+from lipsync.toning import Toning
 
 Frame = NDArray[np.uint8]
 """An I420 picture (height * 3 // 2, width), BT.709, limited range."""
@@ -96,12 +97,6 @@ def _label_for(box: Box, lines: int, stamp: Stamp) -> Label:
 def _gap(lines: int) -> int:
     """The room above the label, in even pixels."""
     return 2 * round(0.012 * lines / 2)
-
-
-def _even(box: Box) -> Box:
-    """Return the smallest box of even pixels round another."""
-    x0, y0 = box.x // 2 * 2, box.y // 2 * 2
-    return Box(x0, y0, -(-(box.x + box.w) // 2) * 2 - x0, -(-(box.y + box.h) // 2) * 2 - y0)
 
 
 def _even_up(value: float) -> int:
@@ -277,7 +272,7 @@ class Compositor:
     def moving(self) -> Box:
         """Return where pictures of one scene differ, in even pixels of the whole frame; for use after `compose`."""
         mouth = self._renderer.box
-        part = _even(Box(self._box.x + mouth.x, self._box.y + mouth.y, mouth.w, mouth.h))
+        part = Box(self._box.x + mouth.x, self._box.y + mouth.y, mouth.w, mouth.h).even
         return part.with_(self._label.box) if part.meets(self._label.box) else part
 
     def move(self, shown: Frame, scene: Frame, state: Sequence[float]) -> bool:
@@ -317,6 +312,7 @@ class Compositor:
         self._renderer.expect(self._awaited)
         self._canvas = face.picture.copy()
         self._planes = planes_of(self._canvas)
+        self._toning = Toning.of(face, self._planes)
         self._shown: Pixels | None = None
         self._alive, self._ready = face, True
 
@@ -371,9 +367,9 @@ class Compositor:
     def _put(self, box: Box, patch: Pixels) -> None:
         """Write pixels into the face's picture and into its planes."""
         self._canvas[box.rows, box.columns] = patch
-        x0, y0 = box.x // 2 * 2, box.y // 2 * 2
-        x1, y1 = (box.x + box.w + 1) // 2 * 2, (box.y + box.h + 1) // 2 * 2
-        luma, blue, red = planes_of(np.ascontiguousarray(self._canvas[y0:y1, x0:x1]))
-        self._planes[0][y0:y1, x0:x1] = luma
-        for plane, part in ((self._planes[1], blue), (self._planes[2], red)):
-            plane[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2] = part
+        even = box.even
+        parts = planes_of(np.ascontiguousarray(self._canvas[even.rows, even.columns]))
+        for plane, part, where in zip(self._planes, parts, (even, even.halved, even.halved), strict=True):
+            plane[where.rows, where.columns] = part
+        if self._toning:
+            self._toning.over(self._planes, even)

@@ -111,8 +111,18 @@ class WorkerDied(LipsyncError):
     code = "worker_died"
     hint = "A new worker has been started; send the photo again."
 
-    def __init__(self) -> None:
-        super().__init__("The process that makes the pictures has ended unexpectedly.")
+    def __init__(self, how: str = "has ended unexpectedly") -> None:
+        super().__init__(f"The process that makes the pictures {how}.")
+
+
+class WorkerOutgrown(WorkerDied):
+    """The warm process held more memory than it may, and was ended."""
+
+    code = "worker_outgrown"
+    hint = "Send a smaller photo; the setting `face_worker_mb` says how much memory there is."
+
+    def __init__(self, ceiling_mb: int) -> None:
+        super().__init__(f"needed more than {ceiling_mb} MB of memory and was ended")
 
 
 class InsertDoesNotFit(LipsyncError):

@@ -26,6 +26,8 @@ CORNER_SHARE = 0.38
 """Share of the jaw's drop that the corners of the mouth follow."""
 WIDE, ROUND = 0.15, 0.34
 PRESS = 0.032
+FALL_SLOPE, STEEPEST, NOSE_GIVES = 1.5, 0.7, 1.25
+"""Steepest slope of `fall` over its length; that of a field; how far beyond the way to the nose it may go."""
 TEETH_UPPER, TEETH_LOWER = 0.05, 0.05
 PARTED = 0.02
 """Gap of the lips from which a photo's mouth counts as open."""
@@ -167,8 +169,20 @@ class Lips:
     def _lip(self, side: Side, below: Floats) -> Floats:
         """1 on the lip of that side (and beyond its inner edge), falling to 0 at the nose or near the chin."""
         if side == "upper":
-            return fall(-below, self.upper_height, 0.95 * (self.upper[COLUMNS // 2] - self.nose))
+            return fall(-below, *self._upper_reach)
         return fall(below, self.lower_height, 0.85 * (self.chin - self.lower[COLUMNS // 2]))
+
+    @property
+    def _upper_reach(self) -> tuple[float, float]:
+        """Where above its inner edge the upper lip begins to move less, and where nothing moves.
+
+        A wide smile that has to close stretches the skin below the nose: from a slope of 1 on a field cannot be
+        inverted by repetition, and the nose's shadow would be seen twice. So the lip, and a little of the nose, give.
+        """
+        room = 0.95 * (float(self.upper[COLUMNS // 2]) - self.nose)
+        needed = FALL_SLOPE * (0.4 * self.parted + PRESS) / STEEPEST
+        end = min(max(room, needed), NOSE_GIVES * room)
+        return min(self.upper_height, max(0.0, end - needed)), end
 
     def _swell(self, side: Side, below: Floats) -> Floats:
         """Distance from the inner edge inside the lip, held outside it and falling off with the lip."""

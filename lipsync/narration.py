@@ -100,12 +100,15 @@ def read_narration(speech_wav: Path) -> tuple[Floats, str]:
 
 
 def read_speech(path: Path, tools: Tools) -> Floats:
-    """Decode the sound of any audio or video file to 16 kHz mono, -1..1; raises SpeechUnreadable."""
+    """Decode the sound of any audio or video file to 16 kHz mono, -1..1; raises SpeechUnreadable.
+
+    Sound that begins later than the file, or stops for a while, is silent there: it stays where a player plays it.
+    """
     if not path.is_file():
         raise SpeechUnreadable(path.name, "there is no such file")
     command = [
         str(tools.ffmpeg), "-nostdin", "-v", "error", "-t", str(LONGEST_S + 1), "-i", f"file:{path}",
-        "-map", "0:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE_HZ), "-f", "s16le", "pipe:1",
+        "-map", "0:a:0", "-af", f"aresample={SAMPLE_RATE_HZ}:async=1:first_pts=0", "-ac", "1", "-f", "s16le", "pipe:1",
     ]  # fmt: skip
     try:
         samples = _floats(run_tool(command))

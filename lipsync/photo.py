@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,23 +23,26 @@ WORK_SIDE = 2048
 
 KEPT_QUALITY = 95
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PAPER = 255
-"""The grey under transparent pixels."""
+MAX_DECODED_BYTES = 3 * MAX_PIXELS
+"""Deep and transparent pixels take more room each: a worker's memory is bounded (docs/decisions/0022)."""
+STRIP_ROWS = 64
+"""So many lines of a large picture are worked on at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a picture file says of itself, before decoding; sizes in pixels as stored."""
+    """What a picture file says of itself, before decoding; sizes in pixels as stored, `pixel_bytes` once decoded."""
 
     kind: Literal["jpeg", "png", "webp"]
     width: int
     height: int
+    pixel_bytes: int = 3
 
 
 def read_photo(data: bytes) -> Pixels:
     """Decode a JPEG, PNG or WebP file: upright (EXIF), 8 bits, opaque, longest side at most WORK_SIDE.
 
-    Raises PictureTooLarge (more than MAX_BYTES or MAX_PIXELS; nothing is decoded then) and NotAPicture.
+    Raises PictureTooLarge (more than MAX_BYTES, MAX_PIXELS or MAX_DECODED_BYTES; nothing is decoded then), NotAPicture.
     """
     if len(data) > MAX_BYTES:
         raise PictureTooLarge(f"{len(data) / 1e6:.0f} MB, {MAX_BYTES / 1e6:.0f} MB are allowed")
@@ -46,7 +50,10 @@ def read_photo(data: bytes) -> Pixels:
     if header.width * header.height > MAX_PIXELS:
         allowed = f"{MAX_PIXELS // 1_000_000} megapixels are allowed"
         raise PictureTooLarge(f"{header.width} x {header.height} pixels, {allowed}")
-    return _bounded(_decode(data, header))
+    if header.width * header.height * header.pixel_bytes > MAX_DECODED_BYTES:
+        allowed = f"{MAX_DECODED_BYTES // header.pixel_bytes // 1_000_000} megapixels of that depth are allowed"
+        raise PictureTooLarge(f"{header.width} x {header.height} pixels of {8 * header.pixel_bytes} bits, {allowed}")
+    return _decode(data, header)
 
 
 def encode_photo(picture: Pixels) -> bytes:
@@ -84,9 +91,11 @@ def _png(data: bytes) -> Header:
         at += 12 + size
         if at > len(data):
             raise NotAPicture("the PNG is cut off")
-    return Header("png", width, height)
+    return Header("png", width, height, PNG_CHANNELS.get(data[25], 4) * (2 if data[24] == 16 else 1))
 
 
+PNG_CHANNELS = {0: 1, 2: 3}
+"""By colour type (PNG, table 11.1): grey and plain colour; whatever else there is has four when it is decoded."""
 JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 
 
@@ -116,10 +125,10 @@ def _webp(data: bytes) -> Header:
         raise NotAPicture("the WebP is cut off")
     kind = data[12:16]
     if kind == b"VP8X":
-        return Header("webp", 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little"))
+        return Header("webp", 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little"), 4)
     if kind == b"VP8L":
         bits = struct.unpack_from("<I", data, 21)[0]
-        return Header("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+        return Header("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), 4)
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
         return Header("webp", width & 0x3FFF, height & 0x3FFF)
@@ -134,7 +143,7 @@ def _decode(data: bytes, header: Header) -> Pixels:
     if picture is None or picture.size == 0:
         raise NotAPicture("the file is damaged")
     exif = [bytes(block) for kind, block in zip(kinds, blocks, strict=True) if kind == cv2.IMAGE_METADATA_EXIF]
-    return _upright(_opaque(_eight_bits(picture)), orientation_of(exif[0] if exif else b""))
+    return _upright(_opaque(_bounded(_premultiplied(_eight_bits(picture)))), orientation_of(exif[0] if exif else b""))
 
 
 def _decode_flags(header: Header) -> int:
@@ -179,18 +188,25 @@ def _upright(picture: Pixels, orientation: int) -> Pixels:
 def _eight_bits(picture: NDArray[np.generic]) -> Pixels:
     if picture.dtype == np.uint8:
         return picture.view(np.uint8)
-    if picture.dtype == np.uint16:
-        return (picture.astype(np.uint16) >> 8).astype(np.uint8)
-    raise NotAPicture("its pixels are not 8 or 16 bits deep")
+    if picture.dtype != np.uint16:
+        raise NotAPicture("its pixels are not 8 or 16 bits deep")
+    done = np.empty(picture.shape, np.uint8)
+    for rows in _strips(picture):
+        done[rows] = picture[rows].astype(np.uint16) >> 8
+    return done
 
 
-def _opaque(picture: Pixels) -> Pixels:
-    if picture.ndim == 2:
-        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR), np.uint8)
-    if picture.shape[2] == 3:
-        return picture
-    alpha = picture[..., 3:].astype(np.uint16)
-    return ((picture[..., :3] * alpha + PAPER * (255 - alpha) + 127) // 255).astype(np.uint8)
+def _premultiplied(picture: Pixels) -> Pixels:
+    """Return it, its colours in place as much as they cover, where it has a fourth channel that says so."""
+    if picture.ndim == 3 and picture.shape[2] == 4:
+        for rows in _strips(picture):
+            colour, cover = picture[rows, :, :3], picture[rows, :, 3:]
+            colour[:] = (colour.astype(np.uint16) * cover + 127) // 255
+    return picture
+
+
+def _strips(picture: NDArray[np.generic]) -> Iterator[slice]:
+    return (slice(first, first + STRIP_ROWS) for first in range(0, len(picture), STRIP_ROWS))
 
 
 def _bounded(picture: Pixels) -> Pixels:
@@ -199,3 +215,12 @@ def _bounded(picture: Pixels) -> Pixels:
         return np.ascontiguousarray(picture)
     height, width = (max(1, round(side * shrink)) for side in picture.shape[:2])
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _opaque(picture: Pixels) -> Pixels:
+    """Return three channels; what is transparent in a premultiplied picture lies on white paper."""
+    if picture.ndim == 2:
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR), np.uint8)
+    if picture.shape[2] == 3:
+        return picture
+    return picture[..., :3] + (255 - picture[..., 3:])

@@ -20,6 +20,7 @@ from lipsync.movement import Floats
 from lipsync.photo import MAX_BYTES, Pixels, read_header, read_photo
 from lipsync.protocols import Stamp
 from lipsync.speaker import Mouth, Speaker
+from lipsync.toning import Toning
 
 RATE = Fraction(25)
 """Pictures in a second of the file."""
@@ -63,6 +64,11 @@ def portrait_of(path: Path, lines: int, frames: int, stamp: Stamp, means: Means)
         face = means.finder.find(photo).scaled(max(2, 2 * round(width * lines / height / 2)), lines)
         return PhotoPortrait(face, stamp, means.speaker)
     clip = Clip.read(path, lines, frames, rate=RATE, tools=means.tools, finder=means.finder)
+    if len(clip) == 1:  # a picture of another kind, which FFmpeg could read
+        only = clip.frame(0)[1]
+        clip.close()
+        assert only is not None
+        return PhotoPortrait(only, stamp, means.speaker)
     return ClipPortrait(clip, stamp, means.speaker)
 
 
@@ -101,14 +107,20 @@ class ClipPortrait:
         self._clip, self._speaker = clip, speaker
         self.height, self.width = clip.frame(0)[0].shape[:2]
         self._label = PlacedLabel(Box(0, 0, self.width, self.height), self.height, stamp)
+        picture, face, _ = next(seen for number in range(len(clip)) if (seen := clip.frame(number))[1] is not None)
+        assert face is not None
+        self._toning = Toning.of(face, planes_of(picture))
 
     def frames(self, states: Floats, life: Floats) -> Iterator[Frame]:
         for number, state in enumerate(states):
             picture, face, strength = self._clip.frame(number)
-            if face is not None:
-                _replace_mouth(picture, self._speaker.passing_mouth(face), state, strength)
-            luma, blue, red = planes_of(picture)
-            frame = np.concatenate([luma.ravel(), blue.ravel(), red.ravel()]).reshape(-1, self.width)
+            mouth = None if face is None else self._speaker.passing_mouth(face)
+            if mouth:
+                _replace_mouth(picture, mouth, state, strength)
+            planes = planes_of(picture)
+            if mouth and self._toning:
+                self._toning.over(planes, mouth.box.even)
+            frame = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, self.width)
             self._label.stamp(frame)
             yield frame
 

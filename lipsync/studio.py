@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from glob import escape
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ class Studio:
         states = self._speaker.analyse(samples, RATE, frames)
         signs = life_of(seed, RATE, states[:, : len(PARAMETERS)]) if life else np.zeros((frames, 4), np.float32)
         render_id = _render_id(face_picture, seed, f"{lines} {stamp} {life} {self._speaker.track}")
-        part = out.with_name(f".{out.name}.{os.getpid()}.part")
+        part = _part_of(out)
         try:
             command = file_command(self._tools, portrait.width, portrait.height, speech, part)
             mark = Mark(render_id, portrait.width, portrait.height, RATE)
@@ -261,6 +262,25 @@ def _check_target(out: Path, *inputs: Path) -> None:
         raise RenderFailed(f"{str(out)!r} cannot be written")
     if any(out.exists() and path.exists() and out.samefile(path) for path in inputs):
         raise RenderFailed(f"{str(out)!r} is one of the files that it is made from")
+
+
+def _part_of(out: Path) -> Path:
+    """Return where a file lies while it is made; parts of it that killed processes have left are deleted."""
+    for left in out.parent.glob(f".{escape(out.name)}.*.part"):
+        owner = left.name.split(".")[-2]
+        if owner.isdecimal() and not _runs(int(owner)):
+            left.unlink(missing_ok=True)
+    return out.with_name(f".{out.name}.{os.getpid()}.part")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _render_id(face: Path, seed: str, choices: str) -> int:

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from encoder.errors import EncoderError, ToolCancelled
 from encoder.tools import python_module, start_companion
-from lipsync.errors import LipsyncError, RenderFailed, WorkerDied
+from lipsync.errors import LipsyncError, RenderFailed, WorkerDied, WorkerOutgrown
 from lipsync.protocols import EngineName, Examined, Fragment, Signing, Take
 from lipsync.wire import LENGTHS, BadMessage, Header, error_header, error_of, lengths_of, packed, take_header, take_of
 
@@ -33,16 +33,23 @@ _log = logging.getLogger(__name__)
 
 START_S, STOP_S = 60.0, 3.0
 """Longest time for a process to become ready; for a cancelled render, or a process told to end, to stop."""
+CEILING_MB, LOOK_S = 512, 0.1
+"""Memory that a process may hold, in MB of 2**20 bytes; time between two looks at it."""
 
 
 class WarmWorker:
     """Implements lipsync.protocols.FaceWorker by a process that is started ahead and again after its death.
 
     Calls wait for each other. Made inside a running loop, it starts its process at once; else at the first call.
+    A call with one answer is asked once more of a new process if the first one dies of it; a render is not, because
+    its caller knows what of it is there.
     """
 
-    def __init__(self, signing: Signing, *, life: bool = True, engine: EngineName = "drawn") -> None:
-        """`life` says whether faces blink and sway where the slot allows it."""
+    def __init__(
+        self, signing: Signing, *, life: bool = True, engine: EngineName = "drawn", ceiling_mb: int = CEILING_MB
+    ) -> None:
+        """`life` says whether faces blink and sway where the slot allows it; above `ceiling_mb` a process is killed."""
+        self._ceiling_mb = ceiling_mb
         operators = (signing.certificate, signing.key, signing.anchors)
         self._words = (engine, "alive" if life else "still", str(signing.keys.absolute()), *operators)
         self._turn = asyncio.Lock()
@@ -69,13 +76,22 @@ class WarmWorker:
     async def _ask(self, header: Header, payload: bytes = b"") -> tuple[Header, bytes]:
         """Say something that has one answer, and return that."""
         async with self._turn:
-            process = await self._ready()
             try:
-                await process.say(header, payload)
-                return await process.hear()
-            except (WorkerDied, asyncio.CancelledError):
-                self._bury()
-                raise
+                return await self._answer(header, payload)
+            except WorkerDied as death:
+                if self._closed:
+                    raise
+                _log.warning("%s What it was asked is asked once more of a new one.", death)
+                return await self._answer(header, payload)
+
+    async def _answer(self, header: Header, payload: bytes) -> tuple[Header, bytes]:
+        process = await self._ready()
+        try:
+            await process.say(header, payload)
+            return await process.hear()
+        except (WorkerDied, asyncio.CancelledError):
+            self._bury()
+            raise
 
     async def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
         """Return a finished flat MP4 with Content Credentials. Raises SigningFailed, WorkerDied."""
@@ -143,7 +159,7 @@ class WarmWorker:
         if self._closed:
             raise WorkerDied
         if self._process is None:
-            self._process = await _Process.start(self._words)
+            self._process = await _Process.start(self._words, self._ceiling_mb)
         return self._process
 
     async def _warm(self) -> None:
@@ -176,24 +192,25 @@ async def _fragments(process: _Process) -> AsyncIterator[Fragment]:
 
 
 class _Process:
-    """One worker process, ready, with its pipes."""
+    """One worker process, ready, with its pipes; it is killed when it holds more than `ceiling_mb`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, ceiling_mb: int) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
         self._drain = asyncio.create_task(_log_lines(process.stderr))
         self._lengths: tuple[int, int] | None = None
-        self.pid = process.pid
+        self.pid, self._ceiling_mb, self._outgrown = process.pid, ceiling_mb, False
+        self._watch = asyncio.create_task(self._keep_small())
 
     @classmethod
-    async def start(cls, words: tuple[str, ...]) -> _Process:
+    async def start(cls, words: tuple[str, ...], ceiling_mb: int) -> _Process:
         """Start a process and wait until its models are loaded; raises WorkerDied, or what the models lack."""
         command = (*python_module("lipsync.worker"), *words)
         root = str(Path(__file__).resolve().parents[1])
         paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        started = cls(await start_companion(command, {**os.environ, "PYTHONPATH": paths}))
+        started = cls(await start_companion(command, {**os.environ, "PYTHONPATH": paths}), ceiling_mb)
         try:
             async with asyncio.timeout(START_S):
                 await started.hear()
@@ -209,7 +226,7 @@ class _Process:
             self._stdin.write(packed(header, payload))
             await self._stdin.drain()
         except OSError as error:
-            raise WorkerDied from error
+            raise self._death() from error
 
     async def hear(self) -> tuple[Header, bytes]:
         """Return the next message; raises what it says went wrong, WorkerDied at the end of the process."""
@@ -220,10 +237,23 @@ class _Process:
             header: Header = json.loads(data[: self._lengths[0]])
             data, self._lengths = data[self._lengths[0] :], None
         except (asyncio.IncompleteReadError, BadMessage, OSError, ValueError) as error:
-            raise WorkerDied from error
+            raise self._death() from error
         if header["event"] == "error":
             raise error_of(header)
         return header, data
+
+    def _death(self) -> WorkerDied:
+        return WorkerOutgrown(self._ceiling_mb) if self._outgrown else WorkerDied()
+
+    async def _keep_small(self) -> None:
+        """Kill the process when it has outgrown its ceiling (docs/decisions/0022 says why no limit of the kernel's)."""
+        while (held := resident_bytes(self.pid)) is not None:
+            if held > self._ceiling_mb << 20:
+                self._outgrown = True
+                with suppress(ProcessLookupError):
+                    self._process.kill()
+                return
+            await asyncio.sleep(LOOK_S)
 
     async def end(self) -> None:
         """Close its input; kill it if it does not go."""
@@ -238,7 +268,16 @@ class _Process:
         finally:
             if self._process.returncode is None:
                 self._process.kill()
-            await asyncio.gather(self._drain, return_exceptions=True)
+            self._watch.cancel()
+            await asyncio.gather(self._drain, self._watch, return_exceptions=True)
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Return what a process holds in memory (proc(5), statm); None when it is gone, or where no /proc tells."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * resource.getpagesize()
+    except OSError:
+        return None
 
 
 async def _log_lines(pipe: asyncio.StreamReader) -> None:

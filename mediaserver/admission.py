@@ -244,8 +244,9 @@ class Admission:
         try:
             try:
                 await self._fill(scene, take)
-            except WorkerDied:
+            except WorkerDied as death:
                 # A new worker has been started; what the dead one finished is kept, for the same face gives the same.
+                _log.warning("%s The slot %s of %s is tried once more.", death, insert.slot, insert.chapter)
                 await self._fill(scene, take)
             if not set(insert.missing(renditions)) & set(segments):
                 self._note_ready(insert)

@@ -12,6 +12,7 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -226,8 +227,12 @@ async def _serve(
     async with AsyncExitStack() as stack:
         admin = listen_admin(settings)
         signing = signing_of(settings)
-        engine = engine_of(settings)
-        examiner, renderer = WarmWorker(signing), WarmWorker(signing, life=settings.life, engine=engine)
+        engine, room_mb = engine_of(settings), settings.face_worker_mb
+        bounded = partial(WarmWorker, signing, ceiling_mb=room_mb)
+        # the film's own network is sixty times as large as ours
+        roomy_mb = 2 * room_mb if engine == "wav2lip" else room_mb
+        examiner = bounded()
+        renderer = WarmWorker(signing, life=settings.life, engine=engine, ceiling_mb=roomy_mb)
         stack.push_async_callback(examiner.close)
         stack.push_async_callback(renderer.close)
         jobs = await _jobs(settings, watch, stack, show)
@@ -236,7 +241,7 @@ async def _serve(
             examiner,
             renderer,
             jobs=jobs,
-            inspector=lambda: WarmWorker(signing),
+            inspector=bounded,
             scripts=_scripts(),
             authority=lambda: _authority(signing),
         )

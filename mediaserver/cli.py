@@ -124,7 +124,9 @@ def watch(command: Command) -> int:
     jobs.start()
     try:
         command.progress.say(f"watching {command.settings.raw}: drop masters there, Ctrl-C stops")
-        told_to_stop.wait()
+        # a signal that comes while this thread hands over the interpreter would not end a wait without an end
+        while not told_to_stop.wait(0.5):
+            pass
     finally:
         jobs.stop()
     return 0
@@ -239,6 +241,8 @@ def lipsync(command: Command) -> int:
 
     words = command.arguments
     check_label(command.settings)
+    # told to end, it takes the half-made file with it, as after Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     Studio(signing_of(command.settings), engine=engine_of(command.settings)).render_file(
         words.face,
         words.speech,

@@ -103,6 +103,12 @@ class Settings:
         2.0, "seconds a segment may wait for its insert when the player names no deadline", 0, 5
     )
     deadline_max_s: float = _setting(5.0, "seconds a segment never waits beyond, whatever the player says", 0, 8)
+    face_worker_mb: int = _setting(
+        512,
+        "megabytes of memory that a process may hold which looks at photos or renders; above, it is ended",
+        64,
+        65_536,
+    )
     queue_limit: int = _setting(32, "viewers that may wait for their scene at once", 1, 10_000)
     film_client: str = _setting(
         "",

@@ -13,7 +13,7 @@ from encoder.tools import run_tool
 from lipsync.clip import RAMP_FRAMES, Clip, _presence, back_and_forth, smoothed
 from lipsync.errors import NotAPicture, PhotoRefused
 from lipsync.face import LEFT_PUPIL, RIGHT_PUPIL
-from lipsync.portrait import ClipPortrait
+from lipsync.portrait import ClipPortrait, Means, PhotoPortrait, portrait_of
 from lipsync.protocols import Stamp
 from lipsync.speaker import DrawnSpeaker
 from tests.lipsync.conftest import demo_photo
@@ -102,6 +102,16 @@ def test_the_mouth_alone_is_replaced_and_the_head_moves_on(clip):
             assert len(rows) > 30
         assert all(abs(columns - mouth[0]) < 1.15 * face.pupils_px)
         assert all(abs(rows - mouth[1]) < 1.2 * face.pupils_px)
+
+
+@pytest.mark.parametrize("kind", [".bmp", ".tiff"])
+def test_a_picture_of_another_kind_speaks_as_a_photo_does(tools, finder, tmp_path, kind):
+    photo = cv2.resize(demo_photo("man"), (240, 240), interpolation=cv2.INTER_AREA)
+    path = tmp_path / f"face{kind}"
+    assert cv2.imwrite(str(path), photo)
+    portrait = portrait_of(path, 200, 25, Stamp(), Means(tools, finder, DrawnSpeaker()))
+    assert isinstance(portrait, PhotoPortrait)
+    assert (portrait.width, portrait.height) == (200, 200)
 
 
 def test_a_video_without_a_face_is_refused_with_a_verdict(tools, finder, tmp_path):

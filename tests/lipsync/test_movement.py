@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,21 @@ def test_no_move_folds_the_skin(lips, move, side):
     for x in np.linspace(-0.8, 0.8, 17):
         _, dy = lips.field(move, side, np.full_like(y, x), y)
         assert (np.diff(dy) / np.diff(y)).min() > -0.9
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.1, 0.17, 0.24])
+def test_a_smile_however_wide_can_be_pressed_shut(laughing, gap):
+    """From a slope of 1 on the field cannot be inverted by repetition: the nose's shadow would be seen twice."""
+    lips = Lips.of(laughing, MouthFrame.of(laughing.landmarks))
+    wide = replace(lips, lower=np.maximum(lips.upper, lips.lower + gap - lips.parted))
+    wide = replace(
+        wide, rest=wide.upper + np.float32(0.4) * (wide.lower - wide.upper), nose=float(wide.upper[32]) - 0.2
+    )
+    y = np.linspace(wide.nose - 0.1, wide.upper[32], 300, dtype=np.float32)
+    step = sum(wide.field(move, "upper", np.zeros_like(y), y)[1] for move in ("closed", "press"))
+    assert (np.diff(step) / np.diff(y)).max() < 0.9
+    assert abs(step[0]) < 0.02
+    assert step[-1] == pytest.approx(0.4 * gap + 0.032, abs=0.003)
 
 
 def test_the_jaw_takes_the_chin_along_and_leaves_the_upper_lip(lips):

@@ -167,6 +167,18 @@ def test_sound_of_any_kind_becomes_a_track_within_its_range(tmp_path, tools, kin
         assert states[10:17, OPEN].max() > 0.1
 
 
+def test_a_sound_that_begins_late_in_its_file_is_heard_late(tmp_path, tools):
+    """A player waits for it, and so must the lips."""
+    wav, film = write_wav(tmp_path / "voice.wav", spoken(vowel("a", 1.2))), tmp_path / "film.mp4"
+    picture = ["-f", "lavfi", "-i", "color=gray:s=64x64:r=25:d=1.7"]
+    late = ["-itsoffset", "0.5", "-i", str(wav), "-map", "0:v", "-map", "1:a", "-c:a", "aac"]
+    run_tool([str(tools.ffmpeg), "-v", "error", *picture, *late, str(film)])
+    samples = read_speech(film, tools)
+    assert abs(samples[:7200]).max() < 0.01
+    assert abs(samples[8500:20_000]).max() > 0.2
+    assert abs(len(samples) - 27_200) < 1200
+
+
 def test_ten_minutes_are_analysed_in_bounded_memory():
     """The states of the last second are those that it has alone; nothing grows but with the length."""
     last = spoken(room(0.2), vowel("a", 0.6), room(0.2))

@@ -138,3 +138,26 @@ def test_a_huge_photo_is_brought_to_working_size(kind):
 def test_the_demo_photos_are_pictures():
     for path in DEMO.glob("*.jpg"):
         assert read_photo(path.read_bytes()).shape == (1024, 1024, 3)
+
+
+@pytest.mark.parametrize(
+    ("depth", "colours", "megapixels"), [(16, 6, 15), (16, 2, 20), (8, 6, 30), (8, 2, 40), (8, 0, 40)]
+)
+def test_deep_and_transparent_pictures_may_have_fewer_pixels(depth, colours, megapixels):
+    """What is decoded has to fit into a worker's memory."""
+    data = bytearray(png_of(8000, 1, b"\0"))
+    data[20:26] = struct.pack(">IBB", megapixels * 125 + 125, depth, colours)
+    with pytest.raises(PictureTooLarge, match="megapixels"):
+        read_photo(bytes(data))
+    data[20:24] = struct.pack(">I", megapixels * 125 - 250)
+    with pytest.raises(NotAPicture):  # small enough to be tried: its check sum is wrong now
+        read_photo(bytes(data))
+
+
+def test_a_large_transparent_picture_has_no_dark_edge():
+    """Under what is transparent there is black, which must not bleed when the picture is made smaller."""
+    picture = np.zeros((8, 2 * WORK_SIDE, 4), np.uint8)
+    picture[:, 501:] = 255
+    read = read_photo(encoded(".png", picture))
+    assert read.shape == (4, WORK_SIDE, 3)
+    assert read.min() >= 254

@@ -143,6 +143,16 @@ def test_an_old_file_stays_until_the_new_one_is_whole(studio, speech, tmp_path, 
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
+def test_what_a_killed_process_left_is_cleared_away_and_a_living_ones_is_not(studio, speech, tmp_path, monkeypatch):
+    dead, living, others = (tmp_path / f".{name}.part" for name in ("out.mp4.999999999", "out.mp4.1", "out.mp4.old"))
+    for part in (dead, living, others):
+        part.write_bytes(b"half")
+    monkeypatch.setattr("lipsync.studio.file_command", lambda tools, *_: (str(tools.ffmpeg), "-nonsense"))
+    with pytest.raises(RenderFailed):
+        studio.render_file(DEMO / "man.jpg", speech, tmp_path / "out.mp4", size="144p")
+    assert set(tmp_path.iterdir()) == {living, others}
+
+
 def test_a_photo_is_examined_before_anything_else(studio):
     with pytest.raises(PhotoRefused):
         studio.examine(bytes(cv2.imencode(".png", np.full((1, 1, 3), 9, np.uint8))[1].tobytes()))

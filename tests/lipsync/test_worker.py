@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
 
 from encoder.model import Presentation
-from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed, WorkerDied
-from lipsync.protocols import Signing
-from lipsync.worker import WarmWorker
+from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed, WorkerDied, WorkerOutgrown
+from lipsync.photo import PNG_SIGNATURE
+from lipsync.protocols import Fragment, Signing
+from lipsync.worker import WarmWorker, resident_bytes
+from mediaserver.app import build_app
+from mediaserver.settings import Settings
 from tests.lipsync.conftest import DEMO
-from tests.lipsync.test_photo import png_of
+from tests.lipsync.test_photo import chunk, png_of
 from tests.lipsync.test_studio import whole
+from tests.mediaserver.conftest import Served
 
 MAN = (DEMO / "man.jpg").read_bytes()
 
@@ -48,7 +57,11 @@ async def gone(pid: int) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    return [int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+    found: list[int] = []
+    with suppress(OSError):  # it may end while we look
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += map(int, path.read_text().split())
+    return found
 
 
 async def test_a_photo_goes_in_and_a_face_and_fragments_come_out(worker, chapter):
@@ -77,24 +90,75 @@ async def test_refusals_arrive_as_themselves_and_the_worker_goes_on(worker, chap
     assert worker.pid == pid
 
 
-async def test_a_killed_worker_is_told_and_replaced(worker):
+async def test_a_killed_worker_is_replaced_and_asked_once_more(worker, caplog):
     await worker.examine(MAN)
     first = worker.pid
     os.kill(first, signal.SIGKILL)
-    with pytest.raises(WorkerDied):
-        await worker.examine(MAN)
-    assert await worker.examine(MAN)
+    assert (await worker.examine(MAN)).face
     assert worker.pid != first
+    assert "ended unexpectedly" in caplog.text
 
 
-async def test_a_worker_killed_in_a_render_is_told_and_replaced(worker, chapter):
-    face = (await worker.examine(MAN)).face
-    render = worker.render(face, whole(chapter))
-    await anext(render)
-    os.kill(worker.pid, signal.SIGKILL)
+async def in_a_render(worker: WarmWorker, but: int | None = None) -> tuple[int, list[int]]:
+    """Wait until the worker has encoders at work; return its process, which is not `but`, and theirs."""
+    while worker.pid in (None, but) or not (programs := [child for child in children_of(worker.pid) if encodes(child)]):
+        await asyncio.sleep(0.005)
+    return worker.pid, programs
+
+
+def encodes(pid: int) -> bool:
+    try:
+        return b"ffmpeg" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def everything(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+async def test_a_worker_killed_in_a_render_is_told_replaced_and_leaves_nothing(tmp_path, chapter, monkeypatch):
+    (tmp_path / "temp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temp"))
+    worker = WarmWorker(Signing(tmp_path / "keys"))
+    face, lying = (await worker.examine(MAN)).face, everything(chapter)
+    render = asyncio.create_task(all_of(worker.render(face, whole(chapter))))
+    pid, programs = await in_a_render(worker)
+    os.kill(pid, signal.SIGKILL)
     with pytest.raises(WorkerDied):
-        _ = [fragment async for fragment in render]
-    assert [f async for f in worker.render(face, whole(chapter))]
+        await render
+    assert [await gone(program) for program in programs] == [True] * len(programs)
+    assert await all_of(worker.render(face, whole(chapter)))
+    await worker.close()
+    assert everything(tmp_path / "temp") == set()
+    assert everything(chapter) == lying
+
+
+async def all_of(render: AsyncIterator[Fragment]) -> list[Fragment]:
+    return [fragment async for fragment in render]
+
+
+async def test_a_worker_that_outgrows_its_memory_is_ended_tried_once_more_and_told(tmp_path, caplog):
+    worker = WarmWorker(Signing(tmp_path / "keys"), ceiling_mb=64)
+    with pytest.raises(WorkerOutgrown, match="more than 64 MB"):
+        await worker.examine(MAN)
+    assert caplog.text.count("more than 64 MB of memory") == 1
+    await worker.close()
+    assert worker.pid is None
+
+
+async def test_a_photo_that_needs_too_much_memory_ends_its_own_worker_alone(tmp_path, worker):
+    """The ceiling lies 60 MB above what a worker holds that has seen an ordinary photo; the large one needs 230."""
+    await worker.examine(MAN)
+    bounded = WarmWorker(Signing(tmp_path / "keys"), ceiling_mb=(resident_bytes(worker.pid) >> 20) + 60)
+    header = struct.pack(">IIBBBBB", 5400, 5400, 8, 6, 0, 0, 0)
+    rows = chunk(b"IDAT", zlib.compress(bytes(5400 * (1 + 4 * 5400)), 1))
+    large = PNG_SIGNATURE + chunk(b"IHDR", header) + rows + chunk(b"IEND", b"")
+    face = (await bounded.examine(MAN)).face
+    with pytest.raises(WorkerOutgrown):
+        await bounded.examine(large)
+    assert (await bounded.examine(MAN)).face == face
+    await bounded.close()
 
 
 async def test_closing_a_render_stops_its_programs_and_keeps_the_worker(worker, chapter):
@@ -128,11 +192,10 @@ async def test_a_cancelled_caller_stops_the_render_too(worker, chapter):
 async def test_calls_wait_for_each_other(worker, chapter):
     face = (await worker.examine(MAN)).face
 
-    async def all_of() -> int:
-        return len([f async for f in worker.render(face, whole(chapter))])
-
-    counts = await asyncio.gather(all_of(), worker.examine(MAN), all_of())
-    assert counts[0] == counts[2] > 0
+    first, _, second = await asyncio.gather(
+        all_of(worker.render(face, whole(chapter))), worker.examine(MAN), all_of(worker.render(face, whole(chapter)))
+    )
+    assert len(first) == len(second) > 0
 
 
 async def test_a_closed_worker_is_gone_and_says_so(worker):
@@ -173,3 +236,76 @@ async def test_no_core_is_dumped_with_a_photo_in_it(worker):
 def test_the_client_needs_no_picture_code():
     check = "import sys, lipsync.worker; print({'cv2', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+# --- in the server ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def house(chapter, tmp_path, worker) -> AsyncIterator[Callable[[WarmWorker], Awaitable[Served]]]:
+    """Serve the small chapter with a real worker for photos, and one for renders that the test may kill."""
+    async with AsyncExitStack() as stack:
+
+        async def serve(renderer: WarmWorker) -> Served:
+            stack.push_async_callback(renderer.close)
+            settings = Settings(media=chapter.parents[1], state=tmp_path / "state")
+            server = await stack.enter_async_context(TestServer(build_app(settings, worker, renderer)))
+            client = await stack.enter_async_context(ClientSession())
+            return Served(str(server.make_url("/")), client, settings, renderer)
+
+        yield serve
+
+
+async def captured(served: Served) -> str:
+    session = await served.begin()
+    await served.get(f"{session}part/stream.mpd")
+    assert (await served.put_photo(session, MAN))[0] == 202
+    return session
+
+
+def segment_of(session: str, chapter: Path) -> str:
+    return f"{session}part/{chapter.name}/{Presentation.load(chapter).videos[0].id}/1.m4s"
+
+
+def own_segment(chapter: Path) -> bytes:
+    rendition = Presentation.load(chapter).videos[0]
+    own = rendition.segments[1]
+    return (chapter / rendition.file).read_bytes()[own.offset : own.offset + own.size]
+
+
+async def test_a_kill_in_the_middle_of_a_viewers_scene_costs_only_time(house, chapter, tmp_path, caplog):
+    renderer = WarmWorker(Signing(tmp_path / "keys"))
+    served = await house(renderer)
+    session = await captured(served)
+    pid, _ = await in_a_render(renderer)
+    os.kill(pid, signal.SIGKILL)
+    await served.until(session, "ready")
+    assert "is tried once more" in caplog.text
+    status, _, data = await served.get(segment_of(session, chapter))
+    assert (status, data[4:8]) == (200, b"moof")
+    assert data != own_segment(chapter)
+
+
+async def test_a_scene_that_ends_its_worker_twice_has_failed_and_the_film_goes_on(house, chapter, tmp_path):
+    renderer = WarmWorker(Signing(tmp_path / "keys"))
+    served = await house(renderer)
+    session = await captured(served)
+    pid = None
+    for _ in range(2):
+        pid, programs = await in_a_render(renderer, but=pid)
+        os.kill(pid, signal.SIGKILL)
+        assert await gone(pid)
+    (slot,) = (await served.until(session, "failed"))["slots"]
+    assert slot["state"] == "failed"
+    assert [await gone(program) for program in programs] == [True] * len(programs)
+    assert (await served.get(segment_of(session, chapter)))[2] == own_segment(chapter)
+    assert [path for path in (tmp_path / "state" / "inserts").rglob("*.*") if path.name != "CACHEDIR.TAG"] == []
+    await served.until(await captured(served), "ready")
+
+
+async def test_a_scene_for_which_there_is_not_enough_memory_has_failed_and_says_so(house, chapter, tmp_path, caplog):
+    served = await house(WarmWorker(Signing(tmp_path / "keys"), ceiling_mb=64))
+    session = await captured(served)
+    await served.until(session, "failed")
+    assert caplog.text.count("more than 64 MB of memory") == 2
+    assert (await served.get(segment_of(session, chapter)))[2] == own_segment(chapter)

@@ -141,11 +141,17 @@ def test_retry_and_cancel_of_a_name_nobody_knows_are_refused_with_a_hint(capsys:
         assert "mediaserver status" in capsys.readouterr().err
 
 
-def test_a_face_and_a_speech_become_a_video(sample_master: Path, home: Path, capsys: pytest.CaptureFixture[str]):
-    speech = home / "speech.wav"
+@pytest.fixture
+def speech(sample_master: Path, home: Path) -> Path:
+    """Two seconds of the sample's voice."""
+    wav = home / "speech.wav"
     subprocess.run(
-        [cli_tool("ffmpeg"), "-v", "error", "-ss", "11.3", "-t", "2", "-i", sample_master, "-vn", speech], check=True
+        [cli_tool("ffmpeg"), "-v", "error", "-ss", "11.3", "-t", "2", "-i", sample_master, "-vn", wav], check=True
     )
+    return wav
+
+
+def test_a_face_and_a_speech_become_a_video(speech: Path, home: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["lipsync", str(DEMO / "man.jpg"), str(speech), "-o", "out.mp4", "--size", "144p"]) == 0
     assert "written: out.mp4" in capsys.readouterr().out
     assert (home / "out.mp4").read_bytes()[4:8] == b"ftyp"
@@ -229,6 +235,30 @@ def running(*words: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "left"),
+    [(signal.SIGTERM, 143, False), (signal.SIGINT, 130, False), (signal.SIGKILL, -9, True)],
+)
+def test_a_speaking_face_that_is_ended_in_the_middle_leaves_no_half_file(
+    number: signal.Signals, status: int, left: bool, home: Path, speech: Path
+):
+    """Who is killed cannot clear up; the next one does."""
+    words = (str(DEMO / "man.jpg"), str(speech), "-o", "out.mp4", "--json")
+    with running("lipsync", *words, "--size", "1080p") as process:
+        assert process.stdout is not None
+        half = home / f".out.mp4.{process.pid}.part"
+        while not half.exists():
+            assert json.loads(process.stdout.readline())["event"] == "progress"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Traceback" not in errors
+    assert {path.name for path in home.iterdir()} == {speech.name, "state", *([half.name] if left else [])}
+    if left:
+        assert main(["lipsync", *words, "--size", "144p"]) == 0
+        assert {path.name for path in home.iterdir()} == {speech.name, "state", "out.mp4"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
