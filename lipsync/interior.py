@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from lipsync.face import Face
+from lipsync.grain import grain_of
 from lipsync.movement import JAW_DROP, Floats, Lips, MouthFrame, fall
 from lipsync.ownteeth import OwnTeeth
 from lipsync.photo import Pixels
@@ -51,7 +52,7 @@ CAVITY = np.array([22, 15, 34], np.float32)
 class Interior:
     """Pictures of one face's box (h, w): colour (h, w, 3) premultiplied by its cover (h, w, 1), both 0..1 * 255.
 
-    `own` are the upper teeth that the photo shows, with the light that falls on them there.
+    `own` are the upper teeth that the photo shows, with the light that falls on them there; `grain` is the photo's own.
     """
 
     back: Floats
@@ -59,6 +60,7 @@ class Interior:
     lower: Floats
     upper: Floats
     own: Floats | None
+    grain: Floats
     jaw: Floats
     unit: float
 
@@ -79,6 +81,7 @@ class Interior:
             lower=sketch(_lower_teeth, row, (0, edge), size),
             upper=sketch(_upper_teeth, row, (0, edge), size),
             own=teeth.layer if teeth else None,
+            grain=grain_of(face, *pixels.shape[:2]),
             jaw=frame.vectors(np.array([[0.0, JAW_DROP]], np.float32))[0],
             unit=frame.unit,
         )
@@ -92,6 +95,7 @@ class Interior:
             picture += part[..., :3]
         lit = self._lit(opening)
         picture *= SHADES[lit]
+        picture += self.grain[rows, columns]
         if self.own is not None:
             own = self.own[rows, columns]
             picture += own[..., :3] * OWN_SHADES[lit] - own[..., 3:] / 255 * picture
