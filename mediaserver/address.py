@@ -114,7 +114,7 @@ def _desk(app: web.Application, settings: Settings, log: AccessLog) -> Desk:
 def desk_of(settings: Settings, index: Index, figures: Figures, log: AccessLog) -> Desk:
     """Return what all fast connections share."""
     heads = Heads(Hosts(settings.allowed_hosts, settings.host), settings.cors_origins)
-    return Desk(heads, index, figures, log if log.enabled else None, Watch())
+    return Desk(heads, index, figures, log if log.enabled else None, Watch(index))
 
 
 def listen(host: str, port: int, flag: str = "--port", *, shared: bool = False) -> socket.socket:

@@ -21,7 +21,7 @@ import aiohttp
 from mediaserver.accesslog import AccessLog, Line
 from mediaserver.connections import Connection
 from mediaserver.heads import HEAD_BYTES, Asked, Heads
-from mediaserver.ready import CLOCK, Cut, Index, OpenFile, Ready
+from mediaserver.ready import CLOCK, Index, Known, OpenFile, Ready, Reply
 
 if TYPE_CHECKING:
     from mediaserver.ops import Figures
@@ -51,8 +51,9 @@ class Watch:
     two system calls for every wait; here a socket is registered once.
     """
 
-    def __init__(self) -> None:
-        self._poll = select.epoll()
+    def __init__(self, index: Index) -> None:
+        self._poll, self._looked = select.epoll(), index.looked
+        self.now_s = monotonic()
         self._connections: dict[int, FastConnection] = {}
         asyncio.get_running_loop().add_reader(self._poll.fileno(), self._wake)
 
@@ -67,14 +68,16 @@ class Watch:
             self._poll.unregister(descriptor)
 
     def _wake(self) -> None:
-        connections = self._connections
+        connections, looked = self._connections, self._looked
         for _ in range(ROUNDS):
             events = self._poll.poll(0, EVENTS)
+            if not events:
+                return
+            looked.clear()
+            self.now_s = monotonic()
             for descriptor, _event in events:
                 if descriptor in connections:
                     connections[descriptor].move()
-            if not events:
-                return
 
     def close(self) -> None:
         if not self._poll.closed:
@@ -173,9 +176,20 @@ class FastConnection(Connection):
             if not data:
                 self._hand_back()
                 return
-            self.data_received(data)
+            known = self._desk.index.known.get(data)
+            # aiohttp is idle, or it would not be we who read
+            if known is None or self._held or not self._repeat(known):
+                self.data_received(data)
             if len(data) < READ_BYTES:
                 return
+
+    def _repeat(self, known: Known) -> bool:
+        """Give the answer to a head that was answered before; False if it may not be given."""
+        if self._close or self._force_close or not self._desk.index.is_true(known):
+            return False
+        self._note(known.asked, known.reply.status, self._desk.watch.now_s)
+        self._send(known.reply, known.asked)
+        return True
 
     # --- heads ---
 
@@ -185,7 +199,7 @@ class FastConnection(Connection):
         elif self._held:
             data, self._held = self._held + data, b""
             self._take(data)
-        elif (asked := self._desk.heads.known.get(data)) is None or self._answer(asked) is None:
+        else:
             self._take(data)
 
     def _take(self, data: bytes) -> None:
@@ -207,17 +221,21 @@ class FastConnection(Connection):
                 return
 
     def _answer_head(self, head: bytes) -> int | None:
-        heads, own = self._desk.heads, self._desk.index.own
-        if not head.startswith(_PERSONAL):
-            asked = heads.read(head)
-            sent = self._answer(asked) if asked else None
-            if asked and sent is not None:
-                heads.keep(head, asked)
-            return sent
-        found = own.recall(head) if own else None
-        if own and found is None and (asked := heads.read(head)):
-            found = own.find(head, asked)
-        return self._give(found.asked, found.ready) if found else None
+        """Answer a head, or begin to; return the length of the body, or None if aiohttp must answer."""
+        heads, index = self._desk.heads, self._desk.index
+        if head.startswith(_PERSONAL):
+            own = index.own
+            found = own.recall(head) if own else None
+            if own and found is None and (asked := heads.read(head)):
+                found = own.find(head, asked)
+            reply = self._give(found.asked, found.ready) if found else None
+        elif (asked := heads.read(head)) and (ready := index.find(asked.path)):
+            reply = self._give(asked, ready)
+            if reply:
+                index.keep(head, asked, reply)
+        else:
+            return None
+        return reply.size if reply else None
 
     def _may_come(self, data: bytes) -> bool:
         """Keep the beginning of a head that may turn out to be ours."""
@@ -249,80 +267,59 @@ class FastConnection(Connection):
 
     # --- answers ---
 
-    def _answer(self, asked: Asked) -> int | None:
-        """Send an answer, or begin to; return the length of its body, or None if aiohttp must give it."""
-        ready = self._desk.index.find(asked.path)
-        return self._give(asked, ready) if ready else None
-
-    def _give(self, asked: Asked, ready: Ready) -> int | None:
+    def _give(self, asked: Asked, ready: Ready) -> Reply | None:
         transport, waiter = self.transport, self._waiter
         if transport is None or waiter is None or waiter.done() or self._messages:
             return None
         if asked.gzip and ready.gzip:
             ready = ready.gzip
-        cut = ready.cut(asked.span)
+        reply = ready.reply(asked.span)
         # what aiohttp has not got rid of yet must go first
-        if cut is None or transport.get_write_buffer_size():
+        if reply is None or transport.get_write_buffer_size():
             return None
         if not self._watched:
             self._open_socket()
-        self._note(asked, cut.status)
-        if ready.file:
-            self._send_file(ready.file, cut, asked)
-        else:
-            self._send_text(ready, cut, asked)
-        return cut.size
+        self._note(asked, reply.status, monotonic())
+        self._send(reply, asked)
+        return reply
 
-    def _note(self, asked: Asked, status: int) -> None:
+    def _note(self, asked: Asked, status: int, now_s: float) -> None:
         """Count the answer, and let the timers of the connection begin anew."""
-        self._next_keepalive_close_time = monotonic() + self._keepalive_timeout
-        self._request_count += 1
+        self._next_keepalive_close_time = now_s + self._keepalive_timeout
         if self._head_timer is not None:
             self._stop_timer()
         self._desk.figures.note(status)
         if asked.cmcd:
             self._desk.figures.cmcd(asked.cmcd)
 
-    def _send_text(self, ready: Ready, cut: Cut, asked: Asked) -> None:
-        """Send from memory; what does not fit is a transfer."""
-        assert self._socket
-        text, sent = ready.text(cut, CLOCK.date()), 0
-        try:
-            sent = self._socket.send(text)
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError:
-            self.force_close()
-            return
-        if sent < len(text):
-            self._begin_transfer(Transfer(cut.status, text[sent:], None, 0, cut.size, 0, asked, monotonic()))
-            self._go_on()
-        elif self._desk.log:
-            self._log(asked, cut.status, cut.size, monotonic())
-
-    def _send_file(self, file: OpenFile, cut: Cut, asked: Asked) -> None:
+    def _send(self, reply: Reply, asked: Asked) -> None:
         """Send as much as fits at once, which is often all; the rest is a transfer."""
         assert self._socket
-        head, sent, gone = cut.head + CLOCK.date(), 0, 0
+        text, file, gone, sent = reply.text(CLOCK.date()), reply.file, 0, 0
         began_s = monotonic() if self._desk.log else 0.0
         try:
-            gone = self._socket.send(head)
-            if gone == len(head):
-                sent = os.sendfile(self._socket.fileno(), file.fd, cut.start, min(cut.size, TURN_BYTES + REST_BYTES))
+            if file is None:
+                gone = self._socket.send(text)
+            else:
+                gone = self._socket.send(text, socket.MSG_MORE)
+                if gone == len(text):
+                    count = min(reply.size, TURN_BYTES + REST_BYTES)
+                    sent = os.sendfile(self._socket.fileno(), file.fd, reply.start, count)
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
             self.force_close()
             return
-        if sent < cut.size:
-            rest, start, left = head[gone:], cut.start + sent, cut.size - sent
-            self._begin_transfer(Transfer(cut.status, rest, file, start, cut.size, left, asked, began_s))
+        left = reply.size - sent if file else 0
+        if left or gone < len(text):
+            start = reply.start + sent
+            self._begin_transfer(Transfer(reply.status, text[gone:], file, start, reply.size, left, asked, began_s))
             if sent >= TURN_BYTES:
                 self._loop.call_soon(self._go_on)
             else:
                 self._go_on()
         elif self._desk.log:
-            self._log(asked, cut.status, sent, began_s)
+            self._log(asked, reply.status, reply.size, began_s)
 
     def _log(self, asked: Asked, status: int, sent: int, began_s: float) -> None:
         if (log := self._desk.log) is None:

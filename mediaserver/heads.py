@@ -12,14 +12,15 @@ from mediaserver.hosts import Hosts
 
 # The longest head and the most fields that are read here.
 HEAD_BYTES, FIELDS = 8 * 1024, 100
-# The same film is asked for with the same words by everybody who has the same browser: so many heads are kept.
-_KEPT, _KEPT_BYTES = 2048, 1024
+# Everybody who has the same browser says the same of himself: so many sets of fields are kept.
+_KEPT, _KEPT_BYTES = 256, 1024
 
 # A viewer's own addresses are secrets, also as a Referer: what holds one is not to be remembered.
 _PERSONAL = b"/s/"
 # One blank, visible ASCII, no fragment; no folding, no bare CR or LF, no blank before a colon.
 _LINE = re.compile(rb"GET (/[!\"$-~]*) HTTP/1\.1\r\n")
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)+")
+_RANGE_LINE = re.compile(rb"^range:([^\r\n]*)\r\n", re.IGNORECASE | re.MULTILINE)
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))")
 _CMCD = re.compile(r"(?:^|&)CMCD=([^&]*)")
 # Fields that change an answer in ways that only the ordinary path knows.
@@ -40,11 +41,10 @@ class Asked:
 
 
 class Heads:
-    """All heads of one address; `known` are whole ones that have been read before."""
+    """All heads of one address."""
 
     def __init__(self, hosts: Hosts, origins: tuple[str, ...]) -> None:
         self._hosts, self._any_origin = hosts, "*" in origins
-        self.known: dict[bytes, Asked] = {}
         self._blocks: dict[bytes, dict[str, str]] = {}
 
     def read(self, head: bytes) -> Asked | None:
@@ -52,7 +52,7 @@ class Heads:
         line = _LINE.match(head) if len(head) <= HEAD_BYTES else None
         if line is None:
             return None
-        block = head[line.end() : -2]
+        ranged, block = _without_range(head[line.end() : -2])
         if (fields := self._blocks.get(block)) is None:
             if (fields := self._fields(block)) is None:
                 return None
@@ -60,18 +60,11 @@ class Heads:
         path, _, query = line[1].partition(b"?")
         said = _CMCD.search(query.decode("ascii"))
         cmcd = unquote(said[1]) if said else ",".join(v for name, v in fields.items() if name.startswith("cmcd-"))
-        span = _span(fields["range"]) if "range" in fields else None
-        if span is None and "range" in fields:
+        span = _span(ranged) if ranged is not None else None
+        if (span is None) != (ranged is None) or "range" in fields:
             return None
         words = (fields.get("referer", ""), fields.get("user-agent", ""), fields.get("x-forwarded-for"))
         return Asked(path, span, takes_gzip(fields.get("accept-encoding")), cmcd, *words)
-
-    def keep(self, head: bytes, asked: Asked) -> None:
-        """Remember a head that has been answered, if it is likely to come again."""
-        if len(head) <= _KEPT_BYTES and not asked.cmcd and _PERSONAL not in head:
-            if len(self.known) >= _KEPT:
-                self.known.clear()
-            self.known[head] = asked
 
     def _keep_block(self, block: bytes, fields: dict[str, str]) -> None:
         """Remember the fields of a head that is not remembered itself."""
@@ -93,7 +86,7 @@ class Heads:
                 return None
             fields[name] = value.strip("\t ")
         kept = fields.get("connection", "keep-alive").lower() == "keep-alive"
-        return fields if kept and len(lines) <= FIELDS and self._are_ours(fields) else None
+        return fields if kept and len(lines) < FIELDS and self._are_ours(fields) else None
 
     def _are_ours(self, fields: dict[str, str]) -> bool:
         if "host" not in fields or ("origin" in fields and not self._any_origin):
@@ -102,6 +95,14 @@ class Heads:
             return self._hosts.takes(fields["host"])
         except ServerError:
             return False
+
+
+def _without_range(block: bytes) -> tuple[str | None, bytes]:
+    """Take the first Range out of the fields, since it is what differs in every request of a player."""
+    found = _RANGE_LINE.search(block)
+    if found is None:
+        return None, block
+    return found[1].decode("latin-1").strip("\t "), block[: found.start()] + block[found.end() :]
 
 
 def _span(text: str) -> tuple[int | None, int | None] | None:

@@ -175,8 +175,7 @@ class ControlConnection(PassingConnection):
     def _is_for_workers(self, data: bytes) -> bool:
         if not self._fast or self._held or self._transfer or not self._is_idle():
             return False
-        heads = self._desk.heads
-        asked = heads.known.get(data) or heads.read(data[: data.find(b"\r\n\r\n") + 4])
+        asked = self._desk.heads.read(data[: data.find(b"\r\n\r\n") + 4])
         ready = self._desk.index.find(asked.path) if asked else None
         busy = self.transport is None or self.transport.get_write_buffer_size()
         return ready is not None and ready.file is not None and not busy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
@@ -16,6 +17,7 @@ from mediaserver.library import Manifest, PublishedFile
 from mediaserver.ranges import Representation, plan
 
 if TYPE_CHECKING:
+    from mediaserver.heads import Asked
     from mediaserver.library import Library, Shelf
     from mediaserver.manners import Manners
     from mediaserver.own import OwnManifests
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 
 Span = tuple[int | None, int | None]
 Fields = tuple[tuple[str, str], ...]
-_MOST = 4096
+_MOST, _MOST_REPLIES = 4096, 512
+# The same film is asked for with the same words by everybody who has the same browser: so many heads are kept.
+_KNOWN, _KNOWN_BYTES = 2048, 1024
+# A viewer's own addresses are secrets, also as a Referer: what holds one is not to be remembered.
+_PERSONAL = b"/s/"
 _ODD = re.compile(rb"%(?:2[ef]|5c|[01].|7f)", re.IGNORECASE)
 # First names of addresses that are no chapters, whatever lies in media/.
 _FIXED = frozenset({"", "s", "api", "assets"})
@@ -73,27 +79,49 @@ class OpenFile:
             self._file.close()
 
 
-class Cut(NamedTuple):
-    """One answer: its status, where its bytes lie, and its head without the time."""
+@dataclass(slots=True, eq=False)
+class Reply:
+    """One answer: its status, where the `size` bytes of its body lie, and its head without the time.
+
+    `body` is sent from memory; with a `file` they begin at `start` of it.
+    """
 
     status: int
-    start: int
     size: int
     head: bytes
+    body: bytes
+    file: OpenFile | None
+    start: int
+    _date: bytes = b""
+    _text: bytes = b""
+
+    def text(self, date: bytes) -> bytes:
+        """Return the head with its time and what is sent from memory, put together once a second."""
+        if self._date is not date:
+            self._date, self._text = date, self.head + date + self.body
+        return self._text
+
+
+class Known(NamedTuple):
+    """What a head that was answered before asks for, and its answer while the shelf is of that generation."""
+
+    asked: Asked
+    reply: Reply
+    shelf: Shelf
+    generation: int
 
 
 class Ready:
     """One representation with the heads of its answers, written once; `body` if it is sent from memory."""
 
-    __slots__ = ("_cuts", "_date", "_part", "_ranged", "_text", "_whole", "body", "file", "gzip", "size")
+    __slots__ = ("_part", "_ranged", "_replies", "_whole", "body", "file", "gzip", "size")
 
     def __init__(
         self, r: Representation, manners: Manners, body: bytes = b"", file: OpenFile | None = None, more: Fields = ()
     ) -> None:
         self.size, self.body, self.file = r.size, body, file
         self.gzip: Ready | None = None
-        self._date = self._text = b""
-        self._cuts: dict[Span | None, Cut] = {}
+        self._replies: dict[Span | None, Reply] = {}
         # without a tag Range means nothing
         self._ranged = r.etag is not None
         self._whole = _head("200 OK", (*plan("GET", {}, r).headers, *more), manners)
@@ -101,23 +129,23 @@ class Ready:
         fixed = tuple(field for field in ranged if field[0] not in ("Content-Range", "Content-Length"))
         self._part = _head("206 Partial Content", fixed, manners)
 
-    def cut(self, asked: Span | None) -> Cut | None:
+    def reply(self, asked: Span | None) -> Reply | None:
         """Return the answer to (first, last), (first, None), (None, suffix) or no Range; None if it has no byte.
 
         Players ask for the same segments, so the last ones are kept.
         """
         if not self._ranged:
             asked = None
-        found = self._cuts.get(asked)
+        found = self._replies.get(asked)
         if found is None and (found := self._made(asked)):
-            if len(self._cuts) >= _MOST:
-                self._cuts.clear()
-            self._cuts[asked] = found
+            if len(self._replies) >= _MOST_REPLIES:
+                self._replies.clear()
+            self._replies[asked] = found
         return found
 
-    def _made(self, asked: Span | None) -> Cut | None:
+    def _made(self, asked: Span | None) -> Reply | None:
         if asked is None:
-            return Cut(200, 0, self.size, self._whole) if self.size else None
+            return Reply(200, self.size, self._whole, self.body, self.file, 0) if self.size else None
         first, last = asked
         if first is None:
             first, last = max(0, self.size - (last or 0)), None
@@ -125,15 +153,7 @@ class Ready:
         if size <= 0:
             return None
         sized = f"Content-Range: bytes {first}-{first + size - 1}/{self.size}\r\nContent-Length: {size}\r\n"
-        return Cut(206, first, size, self._part + sized.encode())
-
-    def text(self, cut: Cut, date: bytes) -> bytes:
-        """Return a whole answer from memory; that to no Range is put together once a second."""
-        if cut.status != 200:
-            return cut.head + date + self.body[cut.start : cut.start + cut.size]
-        if self._date is not date:
-            self._date, self._text = date, cut.head + date + self.body
-        return self._text
+        return Reply(206, size, self._part + sized.encode(), self.body[first : first + size], self.file, first)
 
 
 def _head(status: str, fields: Fields, manners: Manners) -> bytes:
@@ -159,23 +179,44 @@ class Index:
 
     def __init__(self, library: Library, streams: Streams, manners: Manners, own: OwnManifests | None = None) -> None:
         self.own = own
+        self.known: dict[bytes, Known] = {}
+        self.looked: dict[Shelf, int] = {}
         self._library, self._streams, self._manners = library, streams, manners
         self._ready: dict[bytes, tuple[Ready, Shelf]] = {}
         self._seen: dict[Shelf, int] = {}
-        self._looked: set[Shelf] = set()
 
     def find(self, path: bytes) -> Ready | None:
         """Return what is published under `path` now; a chapter is looked at once in a round of the loop."""
         found = self._ready.get(path)
-        if found is not None and (found[1] in self._looked or self._is_unchanged(found[1])):
+        if found is not None and self._is_unchanged(found[1]):
             return found[0]
         return self._fetch(path)
 
+    def is_true(self, known: Known) -> bool:
+        """Whether a known answer still is the answer."""
+        generation = self.looked.get(known.shelf)
+        return (self.look(known.shelf) if generation is None else generation) == known.generation
+
+    def keep(self, head: bytes, asked: Asked, reply: Reply) -> None:
+        """Know a head that has been answered, if it is likely to come again."""
+        if len(head) > _KNOWN_BYTES or asked.cmcd or _PERSONAL in head or asked.path not in self._ready:
+            return
+        if len(self.known) >= _KNOWN:
+            self.known.clear()
+        shelf = self._ready[asked.path][1]
+        self.known[head] = Known(asked, reply, shelf, self.look(shelf))
+
+    def look(self, shelf: Shelf) -> int:
+        """Return the shelf's generation; the folder is looked at once in a round of the loop."""
+        generation = self.looked.get(shelf)
+        if generation is None:
+            if not self.looked:
+                asyncio.get_running_loop().call_soon(self.looked.clear)
+            generation = self.looked[shelf] = shelf.look()
+        return generation
+
     def _is_unchanged(self, shelf: Shelf) -> bool:
-        if not self._looked:
-            asyncio.get_running_loop().call_soon(self._looked.clear)
-        self._looked.add(shelf)
-        generation = shelf.look()
+        generation = self.look(shelf)
         if self._seen.get(shelf) == generation:
             return True
         self._seen[shelf] = generation
@@ -183,7 +224,8 @@ class Index:
         return False
 
     def _forget(self, shelf: Shelf | None = None) -> None:
-        """Let go of what lies on one shelf, or on all."""
+        """Let go of what lies on one shelf, or on all; what is known names files that are closed then."""
+        self.known.clear()
         for path in [path for path, (_, owner) in self._ready.items() if shelf in (owner, None)]:
             ready, _ = self._ready.pop(path)
             if ready.file:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mediaserver.heads import Heads
+from mediaserver.ready import Index
 from tests.mediaserver.house import House, furnish, housed
 from tests.mediaserver.test_fastpath import by_aiohttp, head
 from tests.mediaserver.wire import Answer, Wire, connected
@@ -102,5 +103,7 @@ def test_no_capability_is_remembered_not_even_as_a_referer(house: House):
     with connected(house.host, house.port) as wire:
         for path in (f"{session}part2/stream.mpd", "/part2/stream.mpd"):
             assert ask(wire, path, f"Referer: http://localhost{session}").status == 200
-    kept = [key for heads in gc.get_objects() if type(heads) is Heads for key in (*heads.known, *heads._blocks)]
+    found = gc.get_objects()
+    kept = [key for heads in found if type(heads) is Heads for key in heads._blocks]
+    kept += [key for index in found if type(index) is Index for key in index.known]
     assert not [key for key in kept if secret in key]
