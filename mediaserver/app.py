@@ -41,7 +41,7 @@ from mediaserver.hosts import Hosts, is_loopback
 from mediaserver.library import Library
 from mediaserver.manners import Manners, answer_preflight, refuse_odd_paths, time_answers
 from mediaserver.ops import FIGURES, Figures, Ops, admin_app
-from mediaserver.own import OwnManifests
+from mediaserver.own import OwnAnswers
 from mediaserver.precedence import give_way
 from mediaserver.problems import answer_problems
 from mediaserver.ready import INDEX, Index
@@ -109,7 +109,7 @@ def build_app(
     app[FIGURES] = figures
     app[CHECKS] = [settings.media.is_dir]
     streams, manners = Streams(library), Manners(settings.cors_origins)
-    app[INDEX] = Index(library, streams, manners, OwnManifests(sessions, library, manners))
+    app[INDEX] = Index(library, streams, manners, OwnAnswers(sessions, library, manners))
     dashboard = Dashboard(settings, jobs or NoJobs(), scripts)
     parts = (
         Ops(lambda: all(check() for check in app[CHECKS])),

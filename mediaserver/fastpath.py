@@ -21,7 +21,7 @@ import aiohttp
 from mediaserver.accesslog import AccessLog, Line
 from mediaserver.connections import Connection
 from mediaserver.heads import HEAD_BYTES, Asked, Heads
-from mediaserver.ready import CLOCK, Index, Known, OpenFile, Ready, Reply
+from mediaserver.ready import CLOCK, Index, Known, OpenFile, Reply
 
 if TYPE_CHECKING:
     from mediaserver.ops import Figures
@@ -187,7 +187,7 @@ class FastConnection(Connection):
         """Give the answer to a head that was answered before; False if it may not be given."""
         if self._close or self._force_close or not self._desk.index.is_true(known):
             return False
-        self._note(known.asked, known.reply.status, self._desk.watch.now_s)
+        self._note(known.asked, known.reply, self._desk.watch.now_s)
         self._send(known.reply, known.asked)
         return True
 
@@ -224,18 +224,31 @@ class FastConnection(Connection):
         """Answer a head, or begin to; return the length of the body, or None if aiohttp must answer."""
         heads, index = self._desk.heads, self._desk.index
         if head.startswith(_PERSONAL):
-            own = index.own
-            found = own.recall(head) if own else None
-            if own and found is None and (asked := heads.read(head)):
-                found = own.find(head, asked)
-            reply = self._give(found.asked, found.ready) if found else None
-        elif (asked := heads.read(head)) and (ready := index.find(asked.path)):
-            reply = self._give(asked, ready)
-            if reply:
-                index.keep(head, asked, reply)
-        else:
+            return self._answer_own(head) if index.own else None
+        asked = heads.read(head)
+        ready = index.find(asked.path) if asked else None
+        if asked is None or ready is None:
             return None
-        return reply.size if reply else None
+        reply = ready.reply_to(asked)
+        if reply is None or not self._give(asked, reply):
+            return None
+        index.keep(head, asked, reply)
+        return reply.size
+
+    def _answer_own(self, head: bytes) -> int | None:
+        """Answer what is one viewer's; a fragment's file is open no longer than it is being sent."""
+        own = self._desk.index.own
+        assert own
+        found = own.recall(head)
+        if found is None and (asked := self._desk.heads.read(head)):
+            found = own.find(head, asked)
+        if found is None:
+            return None
+        asked, reply = found
+        given = self._give(asked, reply)
+        if reply.file:
+            reply.file.retire()
+        return reply.size if given else None
 
     def _may_come(self, data: bytes) -> bool:
         """Keep the beginning of a head that may turn out to be ours."""
@@ -267,28 +280,28 @@ class FastConnection(Connection):
 
     # --- answers ---
 
-    def _give(self, asked: Asked, ready: Ready) -> Reply | None:
+    def _give(self, asked: Asked, reply: Reply) -> bool:
+        """Send an answer, or begin to; False if aiohttp must give it."""
         transport, waiter = self.transport, self._waiter
         if transport is None or waiter is None or waiter.done() or self._messages:
-            return None
-        if asked.gzip and ready.gzip:
-            ready = ready.gzip
-        reply = ready.reply(asked.span)
+            return False
         # what aiohttp has not got rid of yet must go first
-        if reply is None or transport.get_write_buffer_size():
-            return None
+        if transport.get_write_buffer_size():
+            return False
         if not self._watched:
             self._open_socket()
-        self._note(asked, reply.status, monotonic())
+        self._note(asked, reply, monotonic())
         self._send(reply, asked)
-        return reply
+        return True
 
-    def _note(self, asked: Asked, status: int, now_s: float) -> None:
+    def _note(self, asked: Asked, reply: Reply, now_s: float) -> None:
         """Count the answer, and let the timers of the connection begin anew."""
         self._next_keepalive_close_time = now_s + self._keepalive_timeout
         if self._head_timer is not None:
             self._stop_timer()
-        self._desk.figures.note(status)
+        self._desk.figures.note(reply.status)
+        if reply.scene:
+            self._desk.figures.scene(reply.scene)
         if asked.cmcd:
             self._desk.figures.cmcd(asked.cmcd)
 

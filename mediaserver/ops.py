@@ -35,6 +35,10 @@ class Figures:
         """Count an answer."""
         self._answers[status] += 1
 
+    def scene(self, bound_to: str) -> None:
+        """Count a late-bound segment."""
+        self._scenes[bound_to] += 1
+
     def cmcd(self, said: str) -> None:
         """Take up what a player says of itself with a request."""
         self._players.note(said)
@@ -45,7 +49,7 @@ class Figures:
         if said := spoken(request.query, request.headers):
             self.cmcd(said)
         if scene := response.headers.get("X-Scene"):
-            self._scenes[scene] += 1
+            self.scene(scene)
 
     def handed_over(self) -> Counts | None:
         """Return what has been counted since the last time, for the process that tells the figures; None if nothing."""

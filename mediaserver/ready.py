@@ -6,7 +6,7 @@ import asyncio
 import re
 from dataclasses import dataclass
 from time import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mediaserver.heads import Asked
     from mediaserver.library import Library, Shelf
     from mediaserver.manners import Manners
-    from mediaserver.own import OwnManifests
+    from mediaserver.own import OwnAnswers
     from mediaserver.streams import Streams
 
 Span = tuple[int | None, int | None]
@@ -58,8 +58,8 @@ class OpenFile:
 
     __slots__ = ("_file", "_retired", "_users", "fd")
 
-    def __init__(self, file: PublishedFile) -> None:
-        self._file = file.open()
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         self.fd = self._file.fileno()
         self._users, self._retired = 0, False
 
@@ -83,7 +83,7 @@ class OpenFile:
 class Reply:
     """One answer: its status, where the `size` bytes of its body lie, and its head without the time.
 
-    `body` is sent from memory; with a `file` they begin at `start` of it.
+    `body` is sent from memory; with a `file` they begin at `start` of it. `scene` is what a late-bound segment is.
     """
 
     status: int
@@ -92,6 +92,7 @@ class Reply:
     body: bytes
     file: OpenFile | None
     start: int
+    scene: str = ""
     _date: bytes = b""
     _text: bytes = b""
 
@@ -128,6 +129,11 @@ class Ready:
         ranged = plan("GET", {"range": "bytes=0-0"}, r).headers
         fixed = tuple(field for field in ranged if field[0] not in ("Content-Range", "Content-Length"))
         self._part = _head("206 Partial Content", fixed, manners)
+
+    def reply_to(self, asked: Asked) -> Reply | None:
+        """Return the answer, packed for whoever takes it so; None if it has no byte."""
+        ready = self.gzip if asked.gzip and self.gzip else self
+        return ready.reply(asked.span)
 
     def reply(self, asked: Span | None) -> Reply | None:
         """Return the answer to (first, last), (first, None), (None, suffix) or no Range; None if it has no byte.
@@ -177,7 +183,7 @@ class Index:
     `own` has what is ready below /s/, where this process knows the sessions.
     """
 
-    def __init__(self, library: Library, streams: Streams, manners: Manners, own: OwnManifests | None = None) -> None:
+    def __init__(self, library: Library, streams: Streams, manners: Manners, own: OwnAnswers | None = None) -> None:
         self.own = own
         self.known: dict[bytes, Known] = {}
         self.looked: dict[Shelf, int] = {}
@@ -249,7 +255,7 @@ class Index:
     def _prepare(self, published: PublishedFile | Manifest) -> Ready:
         """Raises NotFound if the file is gone."""
         if isinstance(published, PublishedFile):
-            return Ready(published.representation, self._manners, file=OpenFile(published))
+            return Ready(published.representation, self._manners, file=OpenFile(published.open()))
         return ready_manifest(published, self._manners)
 
     def close(self) -> None:

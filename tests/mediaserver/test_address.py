@@ -130,6 +130,9 @@ def until_refused(port: int) -> None:
     while True:
         try:
             Wire("127.0.0.1", port).close()
+        except ConnectionResetError:
+            # it waited to be accepted when the socket was closed
+            continue
         except ConnectionRefusedError:
             return
 
