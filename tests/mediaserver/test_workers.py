@@ -225,9 +225,11 @@ def test_figures_count_the_answers_of_all_processes(crew: Crewed):
         ranged = SOUND.replace(b"\r\n\r\n", b"\r\nRange: bytes=0-9\r\nCMCD-Request: bl=3000\r\n\r\n")
         for wire in wires:
             assert ask(wire, ranged).status == 206
+        # answers to earlier tests may be told meanwhile
         while told('mediaserver_answers_total{status="206"}') < before + 2:
             time.sleep(0.05)
-        assert told("mediaserver_cmcd_requests_total") == said + 2
+        while told("mediaserver_cmcd_requests_total") < said + 2:
+            time.sleep(0.05)
         assert told("mediaserver_byte_workers") == 2
         assert told("mediaserver_connections") >= 2
 
