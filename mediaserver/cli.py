@@ -389,7 +389,7 @@ def parser() -> argparse.ArgumentParser:
         "file", type=Path, metavar="FILE"
     )
     speak = verb("lipsync", lipsync, "let the face in a picture speak, as a video file")
-    speak.add_argument("face", type=Path, metavar="FACE", help="a picture (JPEG, PNG, WebP) or video of one face")
+    speak.add_argument("face", type=Path, metavar="FACE", help="any picture or video of one face")
     speak.add_argument("speech", type=Path, metavar="SPEECH", help="any file with speech in it")
     speak.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4")
     speak.add_argument("--no-life", action="store_true", help="no blinks, no sway of the head")

@@ -114,6 +114,17 @@ def test_a_picture_of_another_kind_speaks_as_a_photo_does(tools, finder, tmp_pat
     assert (portrait.width, portrait.height) == (200, 200)
 
 
+def test_the_mouth_in_a_video_without_colours_has_none(tools, finder, tmp_path):
+    grey = cv2.cvtColor(cv2.resize(demo_photo("man"), (240, 240)), cv2.COLOR_BGR2GRAY)
+    path = film([cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)] * 3, tmp_path / "grey.mp4", tools)
+    clip = Clip.read(path, LINES, 3, rate=Fraction(25), tools=tools, finder=finder)
+    portrait = ClipPortrait(clip, Stamp(), DrawnSpeaker())
+    states = np.tile(np.array([0.8, 0, 0, 0], np.float32), (3, 1))
+    for frame in portrait.frames(states, np.zeros((3, 4), np.float32)):
+        assert abs(frame[LINES:].astype(int) - 128).max() <= 2
+    portrait.close()
+
+
 def test_a_video_without_a_face_is_refused_with_a_verdict(tools, finder, tmp_path):
     path = film([np.full((240, 320, 3), 90, np.uint8)] * 5, tmp_path / "empty.mp4", tools)
     with pytest.raises(PhotoRefused) as refused:
