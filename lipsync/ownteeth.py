@@ -18,6 +18,8 @@ HIGHEST = 0.15
 """Height of the upper teeth under the lip, in pupil distances; what shows farther down are the lower ones."""
 SOFT = 0.006
 """Softness of the teeth's border, in pupil distances."""
+END = 0.03
+"""How softly their row ends towards the corners, where the drawn ones go on in the shade."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,20 +47,25 @@ class OwnTeeth:
         shown = ((pale > 0.5) & opening).astype(np.uint8)
         if shown.sum() < LEAST_SHARE * max(1, opening.sum()):
             return None
-        reach = max(1, round(0.015 * frame.unit))
-        whole = np.asarray(
-            cv2.morphologyEx(shown, cv2.MORPH_CLOSE, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)), np.uint8
-        )
+        whole = _without_holes_and_spurs(shown, max(1, round(0.015 * frame.unit)))
         inside = np.where(opening & (y < top + HIGHEST), whole, 0).astype(np.float32)
         soft = cv2.GaussianBlur(inside, (0, 0), max(0.5, SOFT * frame.unit))
         # inside the border: what is half lip in the photo is no tooth
-        cover = np.clip(2 * soft - 1, 0, 1)
+        row = cv2.GaussianBlur(inside.max(axis=0, keepdims=True), (0, 0), max(0.5, END * frame.unit))
+        cover = np.clip(2 * soft - 1, 0, 1) * np.clip(2 * row - 1, 0, 1)
         middle = (abs(x) < 0.35 * lips.half_width) & (cover > 0.5)
         if not middle.any():
             return None
         colour = np.percentile(photo[middle].astype(np.float32), 60, axis=0)
         layer = np.dstack([photo * cover[..., None], 255 * cover]).astype(np.float32)
         return cls(layer, colour.astype(np.float32), float(np.percentile(y[middle], 96)))
+
+
+def _without_holes_and_spurs(shown: Pixels, reach: int) -> Pixels:
+    square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    for way in (cv2.MORPH_CLOSE, cv2.MORPH_OPEN):
+        shown = np.asarray(cv2.morphologyEx(shown, way, square), np.uint8)
+    return shown
 
 
 def _seen(picture: Pixels, pixels: Floats) -> Pixels:

@@ -38,6 +38,18 @@ def test_a_laugh_shows_teeth_between_the_lips(laughing):
     assert teeth.colour.min() > 120
 
 
+def test_the_row_ends_softly_towards_the_corners(laughing):
+    """Else the photo's bright teeth stop beside drawn ones in the shade as if they were broken off."""
+    teeth, _ = found(laughing)
+    assert teeth is not None
+    best = teeth.layer[..., 3].max(axis=0) / 255
+    columns = np.flatnonzero(best > 0)
+    for end in (best[columns[0] :], best[columns[-1] :: -1]):
+        whole = int(np.argmax(end > 0.95))
+        assert whole > 0.02 * laughing.pupils_px
+        assert np.diff(end[: whole + 1]).max() < 0.35
+
+
 def test_a_closed_mouth_shows_none(man):
     assert found(man)[0] is None
 
