@@ -36,14 +36,18 @@ RECOGNISERS = re.compile(
     re.IGNORECASE,
 )
 """Names of programs, models and deeds of face recognition and of guessing age, sex or feelings."""
-SESSIONS_NOT_FACES = {"recogniser"}
-"""mediaserver/viewer.py knows a session by its address."""
+HARMLESS = {"recogniser", "face_encoder_blocks"}
+"""mediaserver/viewer.py knows a session by its address; a part of Wav2Lip has that name in every checkpoint."""
 MODELS = {
     "face_detection_yunet_2023mar.onnx": "where a face is",
     "face_landmarker.task": "where its points are",
     "face_landmarks_detector.tflite": "the same, inside the task file",
     "mouth.onnx": "paints a mouth",
     "voice.npz": "hears what lips do",
+    "wav2lip.pth": "paints a mouth, too: an operator's own",
+    "faces.onnx": "a part of that",
+    "sounds.onnx": "a part of that",
+    "mouths.onnx": "a part of that",
 }
 """Every model that sources may name or the package may carry."""
 KINDS_OF_MODELS = (
@@ -85,7 +89,7 @@ def texts_in(source: str) -> Iterator[str]:
 
 
 def found_in(source: str) -> set[str]:
-    words = {*names_in(source), *texts_in(source)} - SESSIONS_NOT_FACES
+    words = {*names_in(source), *texts_in(source)} - HARMLESS
     return {word for word in words if RECOGNISERS.search(word)}
 
 
