@@ -65,6 +65,7 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--runs", type=int, default=3)
     runs = words.parse_args().runs
+    torch.set_num_threads(os.cpu_count() or 1)
     chance = np.random.default_rng(7)
     face = chance.integers(0, 256, (FACE_PX, FACE_PX, 3), np.uint8)
     speech = chance.normal(0, 0.1, 16 * 16_000).astype(np.float32)
