@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -12,7 +12,7 @@ from encoder.bitstreams import length_prefixed_units
 from encoder.boxes import Sample
 from lipsync.box import Box
 from lipsync.errors import RenderFailed
-from lipsync.slices import KEY_SLICE, OTHER_SLICE, Format, moved, read_slice, skipped
+from lipsync.slices import KEY_SLICE, OTHER_SLICE, Format, moved, read_slice, renumbered, skipped
 
 MACROBLOCK_PX = 16
 RING, MOTION_PX = 3, 32
@@ -134,22 +134,48 @@ class Backdrop:
         return self._placed[idr]
 
 
-def spliced(sample: Sample, inlay: Inlay, backdrop: Backdrop, form: Format) -> Sample:
+def spliced(sample: Sample, inlay: Inlay, backdrop: Backdrop, form: Format, frame_num: int | None = None) -> Sample:
     """Return the picture of the box as the whole picture: its slices moved, the background's beside them.
 
-    Raises RenderFailed if the box has not one slice for each of its rows.
+    It gets that frame_num, if one is given. Raises RenderFailed if the box has not one slice for each of its rows.
     """
     rows = [unit for unit in length_prefixed_units(sample.data) if unit[0] & 31 in (KEY_SLICE, OTHER_SLICE)]
     if len(rows) != inlay.y1 - inlay.y0:
         raise RenderFailed(f"a picture has {len(rows)} slices instead of {inlay.y1 - inlay.y0}")
-    placed = [(inlay.first_of_row(row), moved(unit, inlay.first_of_row(row))) for row, unit in enumerate(rows)]
     head = read_slice(rows[0], form)
+    places = [inlay.first_of_row(row) for row in range(len(rows))]
     if head.idr is not None:
+        placed = [(first, moved(unit, first)) for first, unit in zip(places, rows, strict=True)]
         placed += backdrop.units(head.idr)
     else:
-        placed += _unchanged(inlay, head.frame_num, head.header >> 5, form)
+        number = head.frame_num if frame_num is None else frame_num
+        placed = [(first, renumbered(unit, first, number, form)) for first, unit in zip(places, rows, strict=True)]
+        placed += _unchanged(inlay, number, head.header >> 5, form)
     placed.sort()
     return replace(sample, data=b"".join(len(unit).to_bytes(4, "big") + unit for _, unit in placed))
+
+
+def spread(
+    samples: Iterable[Sample], fresh: Sequence[bool], inlay: Inlay, backdrop: Backdrop, form: Format
+) -> list[Sample]:
+    """Return a segment of whole pictures from those of the box that differ from the one before, as `fresh` tells.
+
+    The others are skipped as a whole; every picture is counted. Raises RenderFailed where there are not as many.
+    """
+    coming, whole, period = iter(samples), list[Sample](), 1 << form.frame_num_bits
+    for at, new in enumerate(fresh):
+        if new:
+            sample = next(coming, None)
+            if sample is None:
+                raise RenderFailed("a segment has too few pictures")
+            whole.append(spliced(sample, inlay, backdrop, form, at % period))
+            reference = whole[-1].data[4] >> 5
+        else:
+            unit = skipped(0, inlay.columns * inlay.rows, at % period, reference, form)
+            whole.append(replace(whole[-1], data=len(unit).to_bytes(4, "big") + unit, sync=False))
+    if next(coming, None) is not None:
+        raise RenderFailed("a segment has too many pictures")
+    return whole
 
 
 @lru_cache(maxsize=256)

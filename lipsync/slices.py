@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 KEY_SLICE, OTHER_SLICE = 5, 1
+HEAD_BYTES = 16
+"""More than the fields of a slice header up to frame_num ever take."""
 _P_SLICE: Final = 0
 
 
@@ -75,6 +77,25 @@ def moved(unit: bytes, first: int) -> bytes:
     out = _Writer()
     out.ue(first)
     out.u(rest, length)
+    return unit[:1] + escaped(out.closed())
+
+
+def renumbered(unit: bytes, first: int, frame_num: int, form: Format) -> bytes:
+    """Return a slice NAL unit of no key picture that begins at macroblock `first` of a picture with that frame_num."""
+    payload = unescaped(unit[1:])
+    head, length = _Reader(payload[:HEAD_BYTES]), 8 * len(payload)
+    before = head.left
+    head.ue()
+    type_, id_ = head.ue(), head.ue()
+    head.u(form.frame_num_bits)
+    rest = int.from_bytes(payload, "big") & (1 << length - before + head.left) - 1
+    stop = (rest & -rest).bit_length()
+    out = _Writer()
+    out.ue(first)
+    out.ue(type_)
+    out.ue(id_)
+    out.u(frame_num, form.frame_num_bits)
+    out.u(rest >> stop, length - before + head.left - stop)
     return unit[:1] + escaped(out.closed())
 
 
@@ -167,23 +188,23 @@ class _Writer:
 
 class _Reader:
     def __init__(self, data: bytes) -> None:
-        self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
+        self._value, self.left = int.from_bytes(data, "big"), 8 * len(data)
 
     def u(self, length: int) -> int:
-        if length > self._left:
+        if length > self.left:
             raise BadSlice("the unit is too short")
-        self._left -= length
-        return self._value >> self._left & (1 << length) - 1
+        self.left -= length
+        return self._value >> self.left & (1 << length) - 1
 
     def ue(self) -> int:
-        ahead = (self._value & (1 << self._left) - 1).bit_length()
-        return self.u(2 * (self._left - ahead) + 1) - 1
+        ahead = (self._value & (1 << self.left) - 1).bit_length()
+        return self.u(2 * (self.left - ahead) + 1) - 1
 
     def rest(self) -> tuple[int, int]:
         """Return what is left before the stop bit, and its length in bits."""
-        value = self._value & (1 << self._left) - 1
+        value = self._value & (1 << self.left) - 1
         stop = (value & -value).bit_length()
-        return value >> stop, self._left - stop
+        return value >> stop, self.left - stop
 
 
 def unescaped(payload: bytes) -> bytes:

@@ -7,10 +7,12 @@ picture leaves it as it is. So a segment costs little more than its mouth.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
 
 from encoder.bitstreams import ParameterSets, annexb_units
 from encoder.boxes import read_samples
@@ -20,7 +22,7 @@ from encoder.model import Grid, Rendition
 from encoder.tools import Tools, open_tool
 from lipsync.compose import Frame
 from lipsync.errors import InsertDoesNotFit
-from lipsync.inlay import MACROBLOCK_PX, MOTION_PX, Backdrop, Inlay, spliced
+from lipsync.inlay import MACROBLOCK_PX, MOTION_PX, Backdrop, Inlay, spread
 from lipsync.protocols import Fragment
 from lipsync.slices import KEY_SLICE, BadSlice, Format, format_of, same_but_for_size
 from lipsync.splice import Arrivals, Feeder, Reader, regrid
@@ -43,6 +45,7 @@ def fits(rendition: Rendition) -> bool:
 def encode_still(
     scene: StillScene,
     states: Iterable[tuple[int, Sequence[float]]],
+    fresh: Sequence[bool],
     grid: Grid,
     tools: Tools,
     *,
@@ -51,15 +54,18 @@ def encode_still(
 ) -> Iterator[Fragment]:
     """Encode the pictures of segments `numbers`; yield each fragment as soon as it is whole.
 
-    `states` are (number of the picture, state of the mouth). Closing the iterator ends the encoders at once. Raises
+    `states` are (number of the picture, state of the mouth) of those that differ from the one before, as `fresh` tells
+    of all pictures: the encoders see no others. Closing the iterator ends the encoders at once. Raises
     InsertDoesNotFit, RenderFailed, ToolFailed.
     """
     arrived = Arrivals()
     work = [SlicedRung.of(r, scene.inlay(r.picture.width, r.picture.height), grid) for r in renditions if r.picture]
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(len(work)))
-        forms = [_Splicer(rung, pool.submit(backdrop, scene.picture, rung, tools)) for rung in work]
-        children = [stack.enter_context(open_tool(box_command(rung, tools), stdin=True)) for rung in work]
+        parts = _parts(fresh, grid, numbers)
+        keys = list(accumulate(map(sum, parts.values())))[:-1]
+        forms = [_Splicer(rung, pool.submit(backdrop, scene.picture, rung, tools), parts) for rung in work]
+        children = [stack.enter_context(open_tool(box_command(rung, tools, keys), stdin=True)) for rung in work]
         readers = [
             Reader(child.stdout, form, numbers, arrived).start() for child, form in zip(children, forms, strict=True)
         ]
@@ -70,6 +76,13 @@ def encode_still(
             child.check()
         for thread in (*readers, feeder):
             thread.join()
+
+
+def _parts(fresh: Sequence[bool], grid: Grid, numbers: range) -> dict[int, Sequence[bool]]:
+    """Return what belongs to each segment."""
+    start = grid.frames_of(numbers.start).start
+    frames = {number: grid.frames_of(number) for number in numbers}
+    return {number: fresh[part.start - start : part.stop - start] for number, part in frames.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,7 @@ class _Splicer:
 
     rung: SlicedRung
     backdrop: Future[Backdrop]
+    fresh: Mapping[int, Sequence[bool]]
 
     @property
     def rendition(self) -> Rendition:
@@ -116,21 +130,28 @@ class _Splicer:
 
     def finished(self, fragment: bytes, number: int) -> bytes:
         rung, behind = self.rung, self.backdrop.result()
-        whole = [spliced(sample, rung.inlay, behind, rung.form) for sample in read_samples(fragment)]
+        whole = spread(read_samples(fragment), self.fresh[number], rung.inlay, behind, rung.form)
         return regrid(whole, number, rung.rendition, rung.grid)
 
 
-def box_command(rung: SlicedRung, tools: Tools) -> list[str]:
-    """Return the process that encodes the box of one rendition from I420 pictures on standard input."""
+def box_command(rung: SlicedRung, tools: Tools, keys: Sequence[int] = ()) -> list[str]:
+    """Return the process that encodes the box of one rendition from I420 pictures on standard input.
+
+    `keys` counts the pictures before each segment but the first, where these are not the grid's.
+    """
     box = rung.inlay.pixels
     x264 = f"{rung.x264}:slice-max-mbs={-(-box.w // MACROBLOCK_PX)}"
     vbv = f":vbv-maxrate={rung.rate_kbps(BOX_SHARE)}:vbv-bufsize={rung.segment_kbit(BUFFER_SHARE)}"
+    # half a picture early, so that no rounding leads past it
+    times = ",".join(f"{float((key - Fraction(1, 2)) / rung.grid.rate):.6f}" for key in keys)
+    forced = ("-forced-idr", "1", "-force_key_frames", times) if keys else ()
     return [
         *(str(tools.ffmpeg), "-hide_banner", "-v", "error", *raw_pictures((box.w, box.h), rung.grid.rate)),
         *(
             "-vf",
             TAGGED,
             *insert_encoder(PRESET, x264 + vbv),
+            *forced,
             "-flush_packets",
             "1",
             "-movflags",

@@ -9,13 +9,27 @@ from math import ceil, floor, sqrt
 import cv2
 import numpy as np
 
+from encoder.model import Grid
 from lipsync.box import Box
 from lipsync.compose import Compositor, Frame, views_of
 from lipsync.inlay import Inlay
-from lipsync.mark import CELLS_ACROSS_SQUARE, Mark
+from lipsync.mark import CELLS_ACROSS_SQUARE, HELD, Mark
+from lipsync.movement import Floats
+from lipsync.renderer import STEPS
 
 MARKED_CELLS = 18
 """Sides of the square of the mark's cells that changes in any case: 13 carry all of its bits, 18 survive 240 lines."""
+
+
+def changes(states: Floats, first: int, grid: Grid) -> list[bool]:
+    """Tell of each picture from number `first` on whether it differs from the one before: by its mouth or its mark.
+
+    Every segment begins anew.
+    """
+    steps = np.rint(np.asarray(states, np.float64) * STEPS)
+    moved = [True, *np.any(steps[1:] != steps[:-1], axis=1).tolist()]
+    anew = (HELD, grid.frames_per_segment)
+    return [new or any(number % every == 0 for every in anew) for number, new in enumerate(moved, first)]
 
 
 class StillScene:

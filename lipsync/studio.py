@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from glob import escape
-from itertools import groupby
+from itertools import compress, groupby
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from lipsync.provenance import Statement, sign, sign_file
 from lipsync.slicing import encode_still, fits
 from lipsync.speaker import Speaker, speaker_of
 from lipsync.splice import encode_insert, mezzanine_frames, own_picture
-from lipsync.still import StillScene
+from lipsync.still import StillScene, changes
 
 SMALLEST_LINES, LARGEST_LINES = 144, 2160
 TRACKS = 16
@@ -208,13 +208,15 @@ class Studio:
         compositor.expect(states)
         stage = StillScene(compositor, scene, states[0], lambda w, h: Mark(take.render_id, w, h, grid.rate))
 
+        fresh = changes(states, frames.start, grid)
+
         def timed() -> Iterator[tuple[int, Sequence[float]]]:
-            for number, state in zip(frames, states, strict=True):
+            for number, state in compress(zip(frames, states, strict=True), fresh):
                 if cancelled():
                     raise ToolCancelled
                 yield number, state
 
-        yield from encode_still(stage, timed(), grid, self._tools, renditions=renditions, numbers=numbers)
+        yield from encode_still(stage, timed(), fresh, grid, self._tools, renditions=renditions, numbers=numbers)
 
     def _window(self, take: Take, presentation: Presentation, slot: Slot, *, life: bool) -> _Window:
         """Return the slot's window with its mouth track: a version never changes, so one serves all its viewers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -19,7 +19,8 @@ from encoder.model import Grid, InsertFormat, Picture, Rendition
 from encoder.tools import Tools, find_tools, open_tool, run_tool
 from lipsync.box import Box
 from lipsync.compose import Frame
-from lipsync.inlay import Backdrop, Inlay, spliced
+from lipsync.errors import RenderFailed
+from lipsync.inlay import Backdrop, Inlay, spliced, spread
 from lipsync.slicing import SlicedRung, backdrop, box_command, fits
 
 GRID = Grid(Fraction(25), 10, 30)
@@ -69,9 +70,11 @@ def moving(still: Frame, rung: SlicedRung, area: Box, seed: int) -> Iterator[Fra
         yield np.concatenate([plane.reshape(-1) for plane in planes]).reshape(box.h * 3 // 2, box.w)
 
 
-def encoded(frames: Iterator[Frame], rung: SlicedRung, tools: Tools) -> list[tuple[Sample, ...]]:
+def encoded(
+    frames: Iterator[Frame], rung: SlicedRung, tools: Tools, keys: Sequence[int] = ()
+) -> list[tuple[Sample, ...]]:
     """Each fragment's pictures of the box alone."""
-    with open_tool(box_command(rung, tools), stdin=True) as child:
+    with open_tool(box_command(rung, tools, keys), stdin=True) as child:
         assert child.stdin
         child.stdin.write(b"".join(frame.tobytes() for frame in frames))
         child.stdin.close()
@@ -157,6 +160,23 @@ def test_pictures_of_another_segment_begin_with_the_same_background(tools: Tools
         shown[:, own.rows, own.columns] = 0
         assert np.array_equal(shown[0], shown[-1])
     assert later[0].data != first[0].data
+
+
+def test_pictures_that_repeat_the_one_before_need_no_encoder(tools: Tools, tmp_path: Path):
+    size, area = (256, 144), Box(80, 48, 64, 48)
+    still, inlay = noisy(*size, 5), Inlay.round_area(area, size, *size)
+    rung = SlicedRung.of(rendition(*size, tools), inlay, GRID)
+    behind, fresh = backdrop(still, rung, tools), [at in (0, 1, 4, 9) for at in range(10)]
+    fragments = encoded(moving(still, rung, area, 5), rung, tools, keys=[4, 8, 12, 16, 20, 24])
+    assert [len(fragment) for fragment in fragments] == [4] * 6 + [1]
+    shown = decoded(spread(fragments[1], fresh, inlay, behind, rung.form), rung, tools, tmp_path)
+    same = [np.array_equal(one, other) for one, other in pairwise(shown)]
+    assert same == [not new for new in fresh[1:]]
+    plain = [spliced(sample, inlay, behind, rung.form) for sample in fragments[1]]
+    assert np.array_equal(shown[fresh], decoded(plain, rung, tools, tmp_path))
+    for wrong in (fresh[:-1], [True, *fresh[:1], *fresh]):
+        with pytest.raises(RenderFailed, match="too"):
+            spread(fragments[1], wrong, inlay, behind, rung.form)
 
 
 def test_parameter_sets_of_the_ordinary_kind_are_told_apart(tools: Tools):
