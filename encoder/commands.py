@@ -62,7 +62,8 @@ def sample_command(
     master: Master, ladder: Ladder, tries: tuple[Rung, ...], frames: range, *, work: Path, tools: Tools
 ) -> list[str]:
     """Return the process that encodes a few frames with each of `tries`, as `<name>_<crf>.mp4` in `work`."""
-    branches = _common_light(_frames(master, ladder.grid, frames), master.footage, ladder.rungs[0]).split()
+    originals = _frames(master, ladder.grid, frames, preroll_s=Fraction(0))
+    branches = _common_light(originals, master.footage, ladder.rungs[0]).split()
     outputs = [_encoded(branches[i], rung, ladder.grid, work / _trial(rung, "mp4")) for i, rung in enumerate(tries)]
     return _whole(outputs, tools)
 
@@ -72,7 +73,8 @@ def score_command(
 ) -> list[str]:
     """Return the process that compares them with the master at the size of the top rung; writes `<name>_<crf>.json`."""
     top = ladder.rungs[0]
-    originals = _scaled(_common_light(_frames(master, ladder.grid, frames), master.footage, top), top).split()
+    whole = _frames(master, ladder.grid, frames, preroll_s=Fraction(0))
+    originals = _scaled(_common_light(whole, master.footage, top), top).split()
     outputs = []
     for i, rung in enumerate(tries):
         made = _scaled(ffmpeg.input(str(work / _trial(rung, "mp4"))).video.filter("setpts", "PTS-STARTPTS"), top)
@@ -140,10 +142,10 @@ def _source(file: Path, start_s: Fraction) -> Any:
     return ffmpeg.input(f"file:{file}", **seek)
 
 
-def _frames(master: Master, grid: Grid, frames: range, *, seek: bool = True) -> Any:
+def _frames(master: Master, grid: Grid, frames: range, *, seek: bool = True, preroll_s: Fraction = PREROLL_S) -> Any:
     """Exactly these frames of the grid, whatever the container claims; the first one has the time 0."""
     # A picture shown for longer than others began before the chunk does.
-    first = max(0, frames.start - ceil(PREROLL_S * grid.rate)) if seek else 0
+    first = max(0, frames.start - ceil(preroll_s * grid.rate)) if seek else 0
     source = _source(master.path, max(Fraction(0), (first - Fraction(1, 2)) / grid.rate))
     base = _whole_pictures(source[f"v:{master.footage.number}"], master.footage)
     base = base.filter("fps", fps=str(grid.rate), start_time=float(first / grid.rate))

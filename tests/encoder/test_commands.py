@@ -61,6 +61,15 @@ def test_a_chunk_in_the_middle_is_entered_a_second_before_and_cut_to_the_frame()
     assert "tpad" not in filters(words)
 
 
+def test_a_sample_is_decoded_alone_and_compared_with_the_same_pictures():
+    master, ladder = plan()
+    for make in (commands.sample_command, commands.score_command):
+        words = make(master, ladder, ladder.rungs[:1], range(100, 116), work=WORK, tools=TOOLS)
+        assert words[words.index("-ss") + 1] == "3.980000"
+        assert "fps=fps=25:start_time=4.0[" in filters(words)
+        assert "trim=end_pts=116:start_pts=100" in filters(words)
+
+
 def test_without_an_index_a_chunk_is_cut_from_the_whole():
     words = commands.chunk_command(*plan(), range(100, 200), WORK, TOOLS, seek=False)
     assert "-ss" not in words
