@@ -35,6 +35,8 @@ FAR = 0.3
 """Share of the samples whose light is made quite another one; the others keep nearly theirs."""
 DROPPED = 0.1
 """Share of the deepest features that training leaves out at random: there are few faces to learn from."""
+FADE = 0.6
+"""From this share of the way on, what is done at random to the samples becomes less, down to nothing."""
 
 
 def _silence(layer: nn.Conv2d) -> None:
@@ -128,14 +130,17 @@ class Batch:
     weight: Tensor
 
 
-def batch_of(samples: Samples, picked: Picked, dice: np.random.Generator | None = None) -> Batch:
-    """Return the picked samples; with `dice`, in another light, place and form, alike for photos and teacher."""
+def batch_of(samples: Samples, picked: Picked, dice: np.random.Generator | None = None, strength: float = 1.0) -> Batch:
+    """Return the picked samples; with `dice`, in another light, place and form, alike for photos and teacher.
+
+    `strength` 0..1 is how much other light and form; the place is always another.
+    """
     faces, places = samples.face[picked], samples.places[picked]
     pictures = [samples.source[faces], samples.warped[picked], samples.teacher[picked]]
     masks = [samples.source_labels[faces], samples.labels[picked], samples.mouth[picked]]
-    views = [View.random(dice) if dice else View() for _ in picked]
+    views = [View.random(dice, strength) if dice else View() for _ in picked]
     if dice:
-        pictures = _relit(pictures, dice)
+        pictures = _relit(pictures, dice, strength)
         places = np.stack([view.places(place) for view, place in zip(views, places, strict=True)])
     cut = [np.stack([view.cut(one) for view, one in zip(views, some, strict=True)]) for some in (*pictures, *masks)]
     source, warped, teacher, source_labels, labels, mouth = cut
@@ -156,9 +161,9 @@ class View:
     sy: float = 1.0
 
     @classmethod
-    def random(cls, dice: np.random.Generator) -> View:
+    def random(cls, dice: np.random.Generator, strength: float) -> View:
         dx, dy = dice.integers(-SHIFT_PX, SHIFT_PX + 1, 2)
-        if dice.random() < 0.5:
+        if dice.random() > 0.5 * strength:
             return cls(float(dx), float(dy))
         return cls(float(dx), float(dy), *np.exp(dice.uniform(-STRETCH, STRETCH, 2)))
 
@@ -189,8 +194,8 @@ class View:
         return np.array(moved, np.float32)
 
 
-def _relit(pictures: list[Pixels], dice: np.random.Generator) -> list[Pixels]:
-    tables = [(_other_light(dice), _other_colour(dice)) for _ in pictures[0]]
+def _relit(pictures: list[Pixels], dice: np.random.Generator, strength: float) -> list[Pixels]:
+    tables = [(_other_light(dice, strength), _other_colour(dice, strength)) for _ in pictures[0]]
     return [
         np.stack(
             [cv2.transform(cv2.LUT(one, light), colour) for one, (light, colour) in zip(some, tables, strict=True)]
@@ -199,19 +204,19 @@ def _relit(pictures: list[Pixels], dice: np.random.Generator) -> list[Pixels]:
     ]
 
 
-def _other_light(dice: np.random.Generator) -> Pixels:
+def _other_light(dice: np.random.Generator, strength: float) -> Pixels:
     """Return a table (256, 1, 3) of other exposure, contrast and cast."""
-    much = 1.0 if dice.random() < FAR else 0.25
+    much = strength if dice.random() < FAR else 0.25 * strength
     value = np.linspace(0, 1, 256)[:, None] ** np.exp(much * dice.uniform(-0.35, 0.35))
     gain = (1 + much * dice.uniform(-0.3, 0.2)) * (1 + much * dice.uniform(-0.12, 0.12, 3))
     table = 255 * (value * gain + much * dice.uniform(-0.04, 0.04))
     return np.asarray(np.clip(np.rint(table), 0, 255), np.uint8)[:, None]
 
 
-def _other_colour(dice: np.random.Generator) -> NDArray[np.float64]:
+def _other_colour(dice: np.random.Generator, strength: float) -> NDArray[np.float64]:
     """Return a matrix (3, 3) that makes colours paler or stronger and turns them a little, and leaves grey."""
     grey = np.full((3, 3), 1 / 3)
-    much = 1.0 if dice.random() < FAR else 0.25
+    much = strength if dice.random() < FAR else 0.25 * strength
     angle, strength = much * dice.uniform(-0.2, 0.2), 1 + much * dice.uniform(-0.4, 0.4)
     turn = np.roll(np.eye(3), 1, axis=1) - np.roll(np.eye(3), -1, axis=1)
     turned = np.cos(angle) * (np.eye(3) - grey) + np.sin(angle) / np.sqrt(3) * turn
@@ -222,14 +227,14 @@ def _planes(pixels: Pixels) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
 
 
-def augmented(batch: Batch, dice: np.random.Generator) -> Batch:
+def augmented(batch: Batch, dice: np.random.Generator, strength: float = 1.0) -> Batch:
     """Return the batch with some pictures mirrored; now and then all are blurred or grainy, photo and teacher alike."""
     source, warped, teacher = batch.source, batch.warped, batch.teacher
-    if dice.random() < 0.25:
+    if dice.random() < 0.25 * strength:
         share = float(dice.uniform(0, 0.8))
         source = torch.cat([_softer(source[:, :3], share), source[:, 3:]], 1)
         warped, teacher = _softer(warped, share), _softer(teacher, share)
-    if dice.random() < 0.25:
+    if dice.random() < 0.25 * strength:
         grain = float(dice.uniform(0, 0.04))
         noise = grain * torch.randn_like(warped)
         source = torch.cat([source[:, :3] + grain * torch.randn_like(warped), source[:, 3:]], 1)
@@ -297,9 +302,9 @@ def train(samples: Samples, out: Path, plan: Plan, start: Path | None = None) ->
         step += 1
         progress = max(step / plan.steps, (time.monotonic() - began) / 60 / plan.minutes)
         optimiser.param_groups[0]["lr"] = plan.rate_at(progress)
-        total += _step(
-            net, optimiser, augmented(batch_of(samples, dice.integers(len(samples), size=plan.batch), dice), dice)
-        )
+        strength = min(1.0, (1 - progress) / (1 - FADE))
+        batch = batch_of(samples, dice.integers(len(samples), size=plan.batch), dice, strength)
+        total += _step(net, optimiser, augmented(batch, dice, strength))
         _follow(kept, net, min(0.999, 1 - 10 / (10 + step)))
         if step % 500 == 0 or progress >= 1:
             torch.save(kept.state_dict(), out)
