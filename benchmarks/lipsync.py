@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as lipsync does, but NumPy is imported before it here
+
 import cv2
 import numpy as np
 

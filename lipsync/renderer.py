@@ -20,7 +20,7 @@ from lipsync.photo import Pixels
 CELLS_PER_UNIT = 40
 STEPS = 200
 """States are told apart in steps of 1 / STEPS."""
-KEPT = 48
+KEPT = 12
 INSIDE, LIPS, MOVING = 0.6, 0.5, 0.12
 """How much the network counts between the lips and on them, and from which movement on it counts wholly."""
 NARROW = 0.02
