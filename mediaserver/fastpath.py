@@ -35,6 +35,8 @@ REST_BYTES = TURN_BYTES // 4
 READ_BYTES = 16 * 1024
 # How often, and of how many connections, news is taken before the loop's other work: a round of the loop is dear.
 ROUNDS, EVENTS = 4, 256
+# How often a transfer is looked at that has not moved: its file may have become shorter, and nothing tells so.
+NUDGE_S = 1.0
 _BEGINNING = b"GET /"
 # A viewer's own addresses.
 _PERSONAL = b"GET /s/"
@@ -55,12 +57,16 @@ class Watch:
         self._poll, self._looked = select.epoll(), index.looked
         self.now_s = monotonic()
         self._connections: dict[int, FastConnection] = {}
-        asyncio.get_running_loop().add_reader(self._poll.fileno(), self._wake)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._poll.fileno(), self._wake)
+        self._nudging: asyncio.TimerHandle | None = None
 
     def add(self, descriptor: int, connection: FastConnection) -> None:
         """Call `move` of the connection now and whenever there is something new."""
         self._connections[descriptor] = connection
         self._poll.register(descriptor, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+        if self._nudging is None:
+            self._nudging = self._loop.call_later(NUDGE_S, self._nudge)
 
     def remove(self, descriptor: int) -> None:
         del self._connections[descriptor]
@@ -79,9 +85,16 @@ class Watch:
                 if descriptor in connections:
                     connections[descriptor].move()
 
+    def _nudge(self) -> None:
+        for connection in [*self._connections.values()]:
+            connection.nudge()
+        self._nudging = self._loop.call_later(NUDGE_S, self._nudge) if self._connections else None
+
     def close(self) -> None:
+        if self._nudging is not None:
+            self._nudging.cancel()
         if not self._poll.closed:
-            asyncio.get_running_loop().remove_reader(self._poll.fileno())
+            self._loop.remove_reader(self._poll.fileno())
             self._poll.close()
 
 
@@ -108,6 +121,7 @@ class Transfer:
     left: int
     asked: Asked
     began_s: float
+    left_before: int = -1
 
 
 class FastConnection(Connection):
@@ -329,8 +343,6 @@ class FastConnection(Connection):
             self._begin_transfer(Transfer(reply.status, text[gone:], file, start, reply.size, left, asked, began_s))
             if sent >= TURN_BYTES:
                 self._loop.call_soon(self._go_on)
-            else:
-                self._go_on()
         elif self._desk.log:
             self._log(asked, reply.status, reply.size, began_s)
 
@@ -366,9 +378,19 @@ class FastConnection(Connection):
                 transfer.offset += sent
                 transfer.left -= sent
                 turn -= sent
+                if sent < count:
+                    return False
         except (BlockingIOError, InterruptedError):
             return False
         return not (transfer.head or transfer.left)
+
+    def nudge(self) -> None:
+        """Try again to send what has not moved since the last time."""
+        if self._transfer:
+            if self._transfer.left == self._transfer.left_before:
+                self._go_on()
+            else:
+                self._transfer.left_before = self._transfer.left
 
     def _begin_transfer(self, transfer: Transfer) -> None:
         """Go on whenever the client takes more; no timer of aiohttp's may end the connection meanwhile."""
