@@ -2,12 +2,13 @@
 
     .venv/bin/python benchmarks/personal.py [--runs 3] [--sessions 1000] [--beside]
 
-Publishes two chapters of 20 s (1920x1080, 25 pictures/s, three rungs) with a slot of 16 s: one whose picture moves, one
-that stands still. Each run is a viewer who asks for the manifest, sends lipsync/demo/man.jpg, and asks for the slot's
-segments of the 720p rung one after the other; times count from the answer that accepts the photo. `--beside` encodes
-another master at the same time. `--arrivals N` sends N viewers of the still slot at random intervals and compares what
-each was told at the upload with what came true. Then shared and personal manifests are fetched for some seconds each,
-and sessions are opened and deleted.
+Publishes three chapters of 20 s (1920x1080, 25 pictures/s, three rungs) with a slot of 16 s: one whose picture moves,
+and two where it stands still; that of `still` begins and ends with a segment, that of `between` does not.
+Each run is a viewer who asks for the manifest, sends lipsync/demo/man.jpg, and asks for the slot's segments of the 720p
+rung one after the other; times count from the answer that accepts the photo. `--beside` encodes another master at the
+same time. `--arrivals N` sends N viewers of the still slot at random intervals and compares what each was told at the
+upload with what came true. Then shared and personal manifests are fetched for some seconds each, and sessions are
+opened and deleted.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ from mediaserver.sample import make  # noqa: E402
 from tests.browser.conftest import _address  # noqa: E402
 
 PHOTO = ROOT / "lipsync" / "demo" / "man.jpg"
-KINDS = ("still", "moving")
+KINDS = {"still": ("still", "2"), "between": ("still", "2.5"), "moving": ("moving", "2.5")}
+"""What stands behind the face, and where the slot begins, in seconds."""
 RUNG = "video_720p_h264"
 SLOT_S = 16
 SIDECAR = """language = "en"
 [[slot]]
 id = "you"
-start = 2.5
+start = BEGIN
 duration = 16
 speaker_consent = "a voice that was made"
 face = {x = 0.54, y = 0.09, w = 0.36, h = 0.8}
@@ -77,15 +79,16 @@ class Server:
 
 
 def masters(raw: Path) -> None:
-    """Write moving.mov and still.mov with their sidecars."""
+    """Write a master for each kind with its sidecar."""
     sample = make(raw.parent, small=False)
     cut = ("-ss", "6", "-t", "20", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "12", "-c:a", "pcm_s16le")
     tools = find_tools()
     run_tool([str(tools.ffmpeg), "-v", "error", "-i", str(sample), *cut, str(raw / "moving.mov")])
     frozen = ("-vf", "loop=loop=-1:size=1,trim=end_frame=500,setpts=N/25/TB")
     run_tool([str(tools.ffmpeg), "-v", "error", "-i", str(sample), *frozen, *cut[2:], str(raw / "still.mov")])
-    for kind in KINDS:
-        (raw / f"{kind}.toml").write_text(SIDECAR.replace("KIND", kind))
+    shutil.copy(raw / "still.mov", raw / "between.mov")
+    for kind, (compose, begin_s) in KINDS.items():
+        (raw / f"{kind}.toml").write_text(SIDECAR.replace("KIND", compose).replace("BEGIN", begin_s))
 
 
 @contextmanager

@@ -130,6 +130,7 @@ def test_the_mezzanine_is_every_frame_of_the_touched_segments_and_reads_no_other
     words = commands.mezzanine_command(*plan(), SLOT, WORK, TOOLS)
     assert "trim=end_pts=150:start_pts=50" in filters(words)
     assert words[words.index("-ss") + 1] == "0.980000"
+    assert words[words.index("-tune") + 1] == "fastdecode"
     assert outputs(words) == ["/work/slot_you.mezzanine.mp4"]
 
 
