@@ -12,6 +12,7 @@ import pytest
 
 from encoder.model import Presentation
 from encoder.tools import Child, find_tools, open_tool, python_module, run_tool
+from tests.browser.driver import player_page
 from tests.browser.house import CAPTIONS, House
 
 # Two rungs need 720 lines; 12 s hold a slot that is longer than a player's buffer, and three segments before it.
@@ -31,6 +32,13 @@ def house(sample_master: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     film = short(sample_master, tmp_path_factory.mktemp("film"))
     with running_house(film, tmp_path_factory.mktemp("house"), SETTINGS) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def page_url(npm: Path, players: Path) -> Iterator[str]:
+    """The page that all players are tried in."""
+    with player_page(npm, players) as url:
+        yield url
 
 
 def short(master: Path, folder: Path) -> Path:

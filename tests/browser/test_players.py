@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from aiohttp import ClientSession
 from playwright.async_api import Browser
 
-from tests.browser.driver import BUFFER_S, Playback, Shown, browser, player_page, start
+from tests.browser.driver import BUFFER_S, Playback, Shown, browser, start
 from tests.browser.house import OLDER_WOMAN, PHOTO, WOMAN, House
 from tests.browser.viewers import DIFFERENT, REGIONS, Film, Watching, kind_of
 
@@ -25,12 +24,6 @@ HIGH = 720
 @pytest.fixture(scope="session")
 def film(house: House) -> Film:
     return Film(house)
-
-
-@pytest.fixture(scope="session")
-def page_url(npm: Path, players: Path) -> Iterator[str]:
-    with player_page(npm, players) as url:
-        yield url
 
 
 @pytest.mark.parametrize("together", TOGETHER, ids="+".join)
