@@ -7,37 +7,36 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from glob import escape
-from itertools import compress, groupby
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from encoder.errors import EncoderError, ToolCancelled
 from encoder.insert import raw_pictures
 from encoder.model import Presentation, Rendition, Slot
 from encoder.tools import Tools, find_tools, open_tool
-from lipsync.compose import AI, Compositor, Frame, check_room
+from lipsync.compose import AI, Frame
 from lipsync.credentials import issuer_for
 from lipsync.errors import RenderFailed
 from lipsync.face import Face, FaceFinder
 from lipsync.findings import inspect
 from lipsync.life import life_of
 from lipsync.mark import Mark
-from lipsync.narration import PARAMETERS, SAMPLE_RATE_HZ, MouthTrack, read_narration, read_speech
+from lipsync.narration import PARAMETERS, SAMPLE_RATE_HZ, MouthTrack, read_speech
 from lipsync.photo import encode_photo, read_photo
 from lipsync.portrait import RATE, Means, portrait_of
 from lipsync.protocols import EngineName, Fragment, Signing, Stamp, Take
 from lipsync.provenance import Statement, sign, sign_file
-from lipsync.slicing import encode_still, fits
-from lipsync.speaker import Speaker, speaker_of
+from lipsync.slicing import encode_still
+from lipsync.speaker import speaker_of
 from lipsync.splice import encode_insert, mezzanine_frames, own_picture
 from lipsync.still import StillScene, changes
+from lipsync.window import Window, into_slot, parts, slots_in, track_of, working_size
 
 SMALLEST_LINES, LARGEST_LINES = 144, 2160
 TRACKS = 16
@@ -136,7 +135,7 @@ class Studio:
             if not renditions or not numbers:
                 raise RenderFailed("nothing of the slot was asked for")
             size = working_size(presentation, numbers, renditions, take.stamp)
-            for part, still in _parts(presentation, slot, numbers, renditions):
+            for part, still in parts(presentation, slot, numbers, renditions):
                 if still:
                     yield from self._still(
                         face, take, presentation, slot,
@@ -204,7 +203,7 @@ class Studio:
         frames = range(grid.frames_of(numbers.start).start, grid.frames_of(numbers[-1]).stop)
         scene = own_picture(take.folder, slot.id, frames.start, size, self._tools)
         states = window.states[frames.start - window.frames.start : frames.stop - window.frames.start]
-        compositor = _into_slot(face, take, replace(slot, grain=0.0), scene, self._speaker)
+        compositor = into_slot(face, take, replace(slot, grain=0.0), scene, self._speaker)
         compositor.expect(states)
         stage = StillScene(compositor, scene, states[0], lambda w, h: Mark(take.render_id, w, h, grid.rate))
 
@@ -218,14 +217,14 @@ class Studio:
 
         yield from encode_still(stage, timed(), fresh, grid, self._tools, renditions=renditions, numbers=numbers)
 
-    def _window(self, take: Take, presentation: Presentation, slot: Slot, *, life: bool) -> _Window:
+    def _window(self, take: Take, presentation: Presentation, slot: Slot, *, life: bool) -> Window:
         """Return the slot's window with its mouth track: a version never changes, so one serves all its viewers."""
         key = (take.folder, slot.id)
         if key not in self._tracks:
             if len(self._tracks) == TRACKS:
                 del self._tracks[next(iter(self._tracks))]
             self._tracks[key] = track_of(take.folder, presentation, slot, self._speaker)
-        return _Window.of(take, presentation, slot, self._speaker, self._tracks[key], life=life)
+        return Window.of(take, presentation, slot, self._speaker, self._tracks[key], life=life)
 
     def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
         """Return a finished flat MP4 with Content Credentials; its fragments stay as they are. Raises SigningFailed."""
@@ -292,128 +291,8 @@ def _render_id(face: Path, seed: str, choices: str) -> int:
     return int(hashlib.sha256(f"{of_face} {seed} {choices}".encode()).hexdigest()[:8], 16)
 
 
-@dataclass(slots=True)
-class _Window:
-    """One slot's pictures in a render: when the face is seen, where, and what its mouth does.
-
-    `ground` gives the chapter's picture at which the slot begins, for a piece that does not hold it.
-    """
-
-    take: Take
-    slot: Slot
-    frames: range
-    states: NDArray[np.float32]
-    speaker: Speaker
-    life: NDArray[np.float32]
-    compositor: Compositor | None = None
-    ground: Callable[[], Frame] | None = None
-
-    @classmethod
-    def of(
-        cls, take: Take, presentation: Presentation, slot: Slot, speaker: Speaker, track: MouthTrack, *, life: bool
-    ) -> _Window:
-        frames = presentation.grid.frames_within(slot.start_s, slot.duration_s)
-        signs = np.zeros((len(frames), 4), np.float32)
-        if life and slot.life and slot.compose == "moving":
-            shown = track.states[: len(frames), : len(PARAMETERS)]
-            signs = life_of(track.audio_sha256, presentation.grid.rate, shown)
-        return cls(take, slot, frames, track.states, speaker, signs)
-
-    def filled(self, face: Face, frame: Frame, number: int) -> Frame:
-        """Return frame `number` of the chapter with the face in it, or as it is outside the window."""
-        if number not in self.frames:
-            return frame
-        if self.compositor is None:
-            self.compositor = _into_slot(face, self.take, self.slot, frame, self.speaker)
-            self.compositor.expect(self.states[number - self.frames.start :])
-            if self.ground and number > self.frames.start:
-                self.compositor.begin(self.ground(), number - self.frames.start)
-        at = number - self.frames.start
-        return self.compositor.compose(frame, self.states[at], self.life[at])
-
-
-def slots_in(presentation: Presentation, numbers: range) -> list[Slot]:
-    """Return the slots that are seen in any of the segments, by the time at which they begin."""
-    return [s for s in presentation.slots_in_order if set(presentation.segments_of(s)) & set(numbers)]
-
-
-def working_size(
-    presentation: Presentation, numbers: range, renditions: Sequence[Rendition], stamp: Stamp = AI
-) -> tuple[int, int]:
-    """Return the picture size at which a take is composed: that of its largest rendition.
-
-    Where a slot's rectangle is too small for a face there, the next larger size of the ladder in which it is not.
-    Raises RenderFailed if there is none.
-    """
-    slots, least = slots_in(presentation, numbers), max(r.picture.height for r in renditions if r.picture)
-    for rendition in reversed(presentation.videos):
-        picture = rendition.picture
-        if picture is None or picture.height < least:
-            continue
-        try:
-            for slot in slots:
-                check_room(slot.face, picture.width, picture.height, stamp)
-        except RenderFailed:
-            if rendition is presentation.videos[0]:
-                raise
-            continue
-        return picture.width, picture.height
-    raise RenderFailed("the chapter has no picture")
-
-
-def _parts(
-    presentation: Presentation, slot: Slot, numbers: range, renditions: Sequence[Rendition]
-) -> Iterator[tuple[range, bool]]:
-    """Yield `numbers` in runs, each with whether slices can be spliced there: where one still slot is all there is."""
-    window = presentation.grid.frames_within(slot.start_s, slot.duration_s)
-
-    def still(number: int) -> bool:
-        frames = presentation.grid.frames_of(number)
-        inside = window.start <= frames.start and frames.stop <= window.stop
-        # a short last segment has not the bytes for a background of its own
-        whole = inside and len(frames) == presentation.grid.frames_per_segment
-        return whole and len(slots_in(presentation, range(number, number + 1))) == 1
-
-    able = slot.compose == "still" and all(fits(r) for r in renditions)
-    for key, run in groupby(numbers, lambda number: able and still(number)):
-        found = list(run)
-        yield range(found[0], found[-1] + 1), key
-
-
 def _inside(asked: range, whole: range) -> range:
     return range(max(asked.start, whole.start), min(asked.stop, whole.stop))
-
-
-def track_of(folder: Path, presentation: Presentation, slot: Slot, speaker: Speaker) -> MouthTrack:
-    """Return the slot's mouth track: the one baked beside it, or a new one where that is missing or of another engine.
-
-    Raises SpeechUnreadable if the narration is missing, too.
-    """
-    rate, window = presentation.grid.rate, presentation.grid.frames_within(slot.start_s, slot.duration_s)
-    try:
-        track = MouthTrack.load(folder / slot.track)
-        if track.engine == speaker.track and track.rate == rate and len(track.states) >= len(window):
-            return track
-    except (OSError, ValueError):
-        pass
-    samples, sha256 = read_narration(folder / slot.narration)
-    states = speaker.analyse(samples, rate, len(window), slot.start_s * rate - window.start)
-    return MouthTrack(rate, states, sha256, speaker.track)
-
-
-def _into_slot(face: Face, take: Take, slot: Slot, frame: Frame, speaker: Speaker) -> Compositor:
-    mask = _mask(take.folder / slot.mask) if slot.mask else None
-    width, height = frame.shape[1], frame.shape[0] * 2 // 3
-    return Compositor.into_slot(
-        face, slot.face, width, height, mask, grain=slot.grain, stamp=take.stamp, mouth=speaker.mouth
-    )
-
-
-def _mask(path: Path) -> NDArray[np.uint8]:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise RenderFailed(f"the mask {path.name!r} cannot be read")
-    return np.asarray(mask, np.uint8)
 
 
 def _lines(size: str) -> int:

@@ -21,8 +21,9 @@ from aiohttp import web
 
 from mediaserver.accesslog import AccessLog
 from mediaserver.connections import BACKLOG, Connection, Door, Site, make_connections
+from mediaserver.epoll import Watch
 from mediaserver.errors import AddressUnusable, PortTaken, SettingsError
-from mediaserver.fastpath import Desk, FastConnection, Watch, is_usable
+from mediaserver.fastpath import Desk, FastConnection, is_usable
 from mediaserver.heads import Heads
 from mediaserver.hosts import Hosts
 from mediaserver.manners import Manners

@@ -24,7 +24,7 @@ from lipsync.narration import bake
 from lipsync.protocols import Fragment, Signing, Take
 from lipsync.speaker import DrawnSpeaker
 from lipsync.splice import mezzanine_frames
-from lipsync.studio import track_of, working_size
+from lipsync.window import track_of, working_size
 from tests.lipsync.conftest import DEMO, room, spoken, vowel, write_wav
 
 

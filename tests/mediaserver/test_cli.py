@@ -228,7 +228,8 @@ def test_a_job_under_way_is_listed_with_its_percent():
 
 @contextmanager
 def running(*words: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "mediaserver", *words]
+    # Ctrl-C is heard also where the tests themselves run in the background, which ignores it
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "mediaserver", *words]
     root = str(Path(cli.__file__).parents[1])
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env={**os.environ, "PYTHONPATH": root}) as process:
         try:
