@@ -24,6 +24,7 @@ from pathlib import Path
 
 from aiohttp import ClientError, ClientSession, TCPConnector
 
+from benchmarks.soak import slope
 from encoder.model import Presentation
 from mediaserver.capacity import KINDS, SCENE_S, Capacity
 from mediaserver.measuring import Server, measure, publish, serving, variant
@@ -104,13 +105,6 @@ class Crowd:
         while True:
             self.samples.append((time.monotonic() - began_s, self.waiting))
             await asyncio.sleep(SAMPLE_S)
-
-
-def slope(samples: list[tuple[float, int]]) -> float:
-    """Least squares: by how many viewers the queue grows in a second."""
-    mean_x, mean_y = (sum(sample[i] for sample in samples) / len(samples) for i in (0, 1))
-    spread = sum((x - mean_x) ** 2 for x, _ in samples)
-    return sum((x - mean_x) * (y - mean_y) for x, y in samples) / spread if spread else 0.0
 
 
 async def arrive(crowd: Crowd, an_hour: float, seconds: float) -> int:

@@ -24,7 +24,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -289,10 +289,14 @@ class Watcher:
 
     def slope_mb_min(self, after_s: float) -> float:
         """Least squares over the samples after so many seconds."""
-        points = [(at / 60, kb / 1024) for at, kb in self.samples if at >= after_s]
-        mean_x, mean_y = (sum(p[i] for p in points) / len(points) for i in (0, 1))
-        spread = sum((x - mean_x) ** 2 for x, _ in points)
-        return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
+        return slope([(at / 60, kb / 1024) for at, kb in self.samples if at >= after_s])
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Return by how much y grows with x, by least squares."""
+    mean_x, mean_y = (sum(p[i] for p in points) / len(points) for i in (0, 1))
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
 
 
 def fetch(port: int, path: str) -> None:

@@ -50,6 +50,13 @@ SUBPIXEL_BITS, SUPERSAMPLING = 4, 4
 PLACES = 5
 
 
+def shrunk(matrix: Doubles, scale: float) -> Doubles:
+    """Return the matrix that leads into a picture `scale` times as large."""
+    small = scale * matrix
+    small[:, 2] += (scale - 1) / 2
+    return small
+
+
 @dataclass(frozen=True, slots=True)
 class Crop:
     """The square of the picture that becomes the crop: its first corner and side in pixels, its turn in radians."""

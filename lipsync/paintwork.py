@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from collections.abc import Iterable
 from concurrent.futures import Future
+from functools import partial
 from math import ceil, floor, log2
 from typing import Any
 
@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lipsync.ahead import Ahead
 from lipsync.box import Box
-from lipsync.conditioning import WINDOW, WINDOW_PX, Crop, Doubles, Floats, Pixels
+from lipsync.conditioning import WINDOW, WINDOW_PX, Crop, Floats, Pixels, shrunk
 from lipsync.face import Face
 from lipsync.gestures import Gestures
 from lipsync.mouthnet import BATCH, MouthNet, MouthPainter
@@ -32,11 +33,10 @@ class Paintwork:
     """One face's painted mouths. `box` is the part of its picture that they may change."""
 
     def __init__(self, face: Face, net: MouthNet) -> None:
-        self._ahead = net.ahead
-        self._gestures = Gestures(face)
-        crop = Crop.of(self._gestures.still)
+        gestures = Gestures(face)
+        crop = Crop.of(gestures.still)
         # prepared beside whatever else a face needs
-        self._painter = net.ahead.submit(MouthPainter, net, face.picture, self._gestures.still)
+        painter = net.ahead.submit(MouthPainter, net, face.picture, gestures.still)
         matrix = crop.matrix() @ np.vstack([np.eye(2, 3), [0, 0, 1]])
         matrix[:, 2] += matrix[:, :2] @ [WINDOW.start, WINDOW.start]
         corners = np.array([[0, 0], [WINDOW_PX, 0], [WINDOW_PX, WINDOW_PX], [0, WINDOW_PX]]) @ matrix[:, :2].T
@@ -45,28 +45,23 @@ class Paintwork:
         high = np.ceil(corners.max(axis=0) + matrix[:, 2]).astype(int).clip(0, (width, height))
         self.box = Box(*low.tolist(), *(high - low).tolist())
         matrix[:, 2] -= low
-        self._matrix = matrix
         self._halvings = max(0, floor(-log2(crop.scale) + 0.1))
-        self._small = _shrunk(matrix, 0.5**self._halvings)
+        self._small = shrunk(matrix, 0.5**self._halvings)
         self._into = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
-        self._awaited: deque[State] = deque()
-        self._announced: set[State] = set()
         self._soft = _soft_window()
-        self._coming: Future[dict[State, Pixels]] | None = None
-        self._painted: OrderedDict[State, Pixels] = OrderedDict()
+        # no method of ours: in a circle a face would be forgotten late
+        self._painted = Ahead(partial(_paint, painter, gestures), net.ahead, BATCH, KEPT)
 
     def expect(self, states: Iterable[State]) -> None:
         """Be told which states will be asked for, in their order: they are painted together."""
-        self._awaited = deque(dict.fromkeys(_rounded(state) for state in states))
-        self._announced = set(self._awaited)
-        self._coming = self._next()
+        self._painted.expect(map(_rounded, states))
 
     def lay(self, part: Pixels, state: State, share: Floats) -> None:
         """Tone `part`, the pixels (h, w, 3) of the box with the mouth drawn in `state`, as the network paints it.
 
         It counts as far as it covers and `share` (72, 72), 0..1, says, and only in what is coarser than FINE_PX.
         """
-        planes = self._planes(_rounded(state)).astype(np.float32)
+        planes = self._painted.of(_rounded(state)).astype(np.float32)
         counts = planes[..., 3] * share / np.float32(255)
         step = counts[..., None] * (planes[..., :3] - self._window(part))
         tone = cv2.GaussianBlur(step, (0, 0), FINE_PX) * self._soft
@@ -100,38 +95,12 @@ class Paintwork:
         window = cv2.warpAffine(part, self._small, (WINDOW_PX, WINDOW_PX), flags=way, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(window, np.float32)
 
-    def _planes(self, state: State) -> Pixels:
-        """Return colour and cover (72, 72, 4) of a state."""
-        while state in self._announced and self._coming:
-            self._keep(self._coming.result())
-            self._coming = self._next()
-        if state not in self._painted:
-            self._keep(self._ahead.submit(self._paint, [state]).result())
-        self._painted.move_to_end(state)
-        return self._painted[state]
 
-    def _next(self) -> Future[dict[State, Pixels]] | None:
-        """Begin to paint the next batch while the last one is being used."""
-        batch = [self._awaited.popleft() for _ in range(min(BATCH, len(self._awaited)))]
-        return self._ahead.submit(self._paint, batch) if batch else None
-
-    def _keep(self, painted: dict[State, Pixels]) -> None:
-        self._painted |= painted
-        self._announced -= painted.keys()
-        while len(self._painted) > KEPT:
-            self._painted.popitem(last=False)
-
-    def _paint(self, states: list[State]) -> dict[State, Pixels]:
-        _, paint = self._painter.result().paint(self._gestures.of(states))
-        planes = np.concatenate([paint.colour, 255 * paint.cover[..., None]], axis=-1)
-        return dict(zip(states, np.clip(np.rint(planes), 0, 255).astype(np.uint8), strict=True))
-
-
-def _shrunk(matrix: Doubles, scale: float) -> Doubles:
-    """Return the matrix that leads into a picture `scale` times as large."""
-    small = scale * matrix
-    small[:, 2] += (scale - 1) / 2
-    return small
+def _paint(painter: Future[MouthPainter], gestures: Gestures, states: list[State]) -> list[Pixels]:
+    """Return colour and cover (72, 72, 4) of each state."""
+    _, paint = painter.result().paint(gestures.of(states))
+    planes = np.concatenate([paint.colour, 255 * paint.cover[..., None]], axis=-1)
+    return [*np.clip(np.rint(planes), 0, 255).astype(np.uint8)]
 
 
 def _rounded(state: State) -> State:

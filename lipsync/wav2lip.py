@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from lipsync.ahead import Ahead
 from lipsync.box import Box
 from lipsync.checkpoint import FILES, check_converted
+from lipsync.conditioning import shrunk
 from lipsync.engine import Engine, engine_of
 from lipsync.face import CHIN, Face
 from lipsync.mel import filters
@@ -147,7 +148,7 @@ class Wav2LipMouth:
     def __init__(self, face: Face, speaker: Wav2LipSpeaker, batch: int) -> None:
         self._drawn = Renderer(face)
         self.box = self._drawn.box
-        self._square = Square.of(face, self.box)
+        self._square = Square(face, self.box)
         seen = speaker.look(self._square.cut_whole(face.picture))
 
         def paint(sounds: list[bytes]) -> list[Floats]:
@@ -179,7 +180,8 @@ def _sound(state: Sequence[float]) -> bytes:
 class Square:
     """The part of a picture that the network sees as 96x96, upright; and how its lower half gets back into a box."""
 
-    def __init__(self, frame: MouthFrame, face: Face, box: Box) -> None:
+    def __init__(self, face: Face, box: Box) -> None:
+        frame = MouthFrame.of(face.landmarks)
         points = frame.inside(face.landmarks[:468, :2])
         low, high = points.min(axis=0), points.max(axis=0)
         high[1] += UNDER_CHIN * (high[1] - low[1])
@@ -200,10 +202,6 @@ class Square:
         ring = self._tone * (1 - self._tone)
         self._ring = ring / max(1e-6, float(ring.sum()))
 
-    @classmethod
-    def of(cls, face: Face, box: Box) -> Square:
-        return cls(MouthFrame.of(face.landmarks), face, box)
-
     def cut_whole(self, picture: Pixels) -> Pixels:
         """Return the square (96, 96, 3) of a whole picture."""
         return np.rint(self._cut(picture, self._whole, FACE_PX)).clip(0, 255).astype(np.uint8)
@@ -223,8 +221,7 @@ class Square:
     def _cut(self, picture: Pixels, matrix: NDArray[np.float64], rows: int) -> Floats:
         """Return (rows, 96, 3) through a matrix from there to the picture; what is finer than a pixel is averaged."""
         coarse = cv2.resize(picture, None, fx=self._shrink, fy=self._shrink, interpolation=cv2.INTER_AREA)
-        small = np.diag([self._shrink, self._shrink]) @ matrix
-        small[:, 2] += (self._shrink - 1) / 2
+        small = shrunk(matrix, self._shrink)
         way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         cut = cv2.warpAffine(coarse, small, (FACE_PX, rows), flags=way, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(cut, np.float32)

@@ -15,17 +15,8 @@ if TYPE_CHECKING:
     from mediaserver.jobbook import Job
 
 
-def published(media: Path) -> dict[str, str]:
+def published(media: Path) -> list[Presentation]:
     """Return the current version of every published chapter."""
-    return {p.chapter: p.version for p in _presentations(media)}
-
-
-def posters(media: Path) -> dict[str, str]:
-    """Return where the poster of every published chapter lies that has one."""
-    return {p.chapter: str(media / p.chapter / p.version / p.poster) for p in _presentations(media) if p.poster}
-
-
-def _presentations(media: Path) -> list[Presentation]:
     return [edition.presentation for edition in Library(media).chapters()] if media.is_dir() else []
 
 
@@ -58,7 +49,7 @@ class Announcer:
 
     def _tell_chapters(self) -> None:
         with self._lock:
-            for chapter in published(self._media):
+            for chapter in (p.chapter for p in published(self._media)):
                 if chapter not in self._told:
                     self._told.add(chapter)
                     self._tell(chapter)

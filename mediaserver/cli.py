@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from encoder.errors import EncoderError, MasterMissing
 from lipsync.errors import LipsyncError
+from lipsync.protocols import EngineName
 from mediaserver import __version__
 from mediaserver.errors import CannotRead, ServerError, SettingsError
 from mediaserver.progress import Progress
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 REFUSED, USAGE, INTERRUPTED = 1, 2, 130
 FLAGS = ("raw", "media", "state", "host", "port", "admin_port", "workers")
-ENGINES = ("drawn", "wav2lip")
 
 
 class Command:
@@ -172,7 +172,7 @@ def probe(command: Command) -> int:
 
 
 def status(command: Command) -> int:
-    from mediaserver.announce import posters, published
+    from mediaserver.announce import published
     from mediaserver.jobs import Jobs
 
     book = Jobs(command.settings, watching=False)
@@ -180,7 +180,9 @@ def status(command: Command) -> int:
         jobs = book.jobs()
     finally:
         book.close()
-    chapters, pictures = published(command.settings.media), posters(command.settings.media)
+    current = published(media := command.settings.media)
+    chapters = {p.chapter: p.version for p in current}
+    pictures = {p.chapter: str(media / p.chapter / p.version / p.poster) for p in current if p.poster}
     lines = [f"chapter {chapter}, version {version}" for chapter, version in sorted(chapters.items())]
     lines += [f"poster of {chapter}: {file}" for chapter, file in sorted(pictures.items())]
     lines += [line for job in jobs for line in _job_lines(job)]
@@ -394,7 +396,7 @@ def parser() -> argparse.ArgumentParser:
     speak.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4")
     speak.add_argument("--no-life", action="store_true", help="no blinks, no sway of the head")
     speak.add_argument("--size", default="720p", metavar="LINES", help="height of the video, e.g. 432p; default 720p")
-    speak.add_argument("--engine", choices=ENGINES, help="what lets the face speak; default: the setting")
+    speak.add_argument("--engine", choices=get_args(EngineName), help="what lets the face speak; default: the setting")
     narration = top_narration(verbs, common)
     verb("bake", narration_bake, "analyse a speech into a mouth track", narration).add_argument(
         "file", type=Path, metavar="FILE"
@@ -406,9 +408,7 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--expired", action="store_true", help="those whose time is over")
     which.add_argument("--all", action="store_true", help="every one")
     look = verb("doctor", doctor, "look at the installation").add_mutually_exclusive_group()
-    look.add_argument(
-        "--capacity", action="store_true", help="measure, for about half a minute, what this machine carries"
-    )
+    look.add_argument("--capacity", action="store_true", help="measure, for about a minute, what this machine carries")
     look.add_argument("--convert", type=Path, metavar="FILE", help="make the engine wav2lip of a checkpoint, once")
     verb("config", config, "print every setting, its value and where it comes from")
     return top

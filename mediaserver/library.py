@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -157,6 +158,16 @@ class Shelf:
                 _log.warning("%s", error)
                 return None
         return self._editions[version]
+
+
+class Looked(dict[Shelf, int]):
+    """The generations of shelves; each folder is looked at once in a round of the loop."""
+
+    def __missing__(self, shelf: Shelf) -> int:
+        if not self:
+            asyncio.get_running_loop().call_soon(self.clear)
+        generation = self[shelf] = shelf.look()
+        return generation
 
 
 def _stamp(*paths: Path) -> tuple[int, ...]:

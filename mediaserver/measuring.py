@@ -46,7 +46,7 @@ face = {{ x = 0.54, y = 0.09, w = 0.36, h = 0.8 }}
 
 
 def measure(settings: Settings, progress: Progress, *, lines: int = 1080, viewers: int = VIEWERS) -> Measured:
-    """Work for about half a minute and leave nothing. Raises EncoderError, and DemoFailed where an answer is wrong."""
+    """Work for about a minute and leave nothing. Raises EncoderError, and DemoFailed where an answer is wrong."""
     with tempfile.TemporaryDirectory(prefix="capacity-") as temporary:
         root = Path(temporary)
         progress.say(f"drawing and encoding a film of {LONG_S} s, {lines} lines high")

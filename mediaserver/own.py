@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import replace
 from hashlib import blake2b
@@ -15,7 +14,7 @@ from mediaserver.errors import ServerError
 from mediaserver.heads import Asked
 from mediaserver.inserts import Insert
 from mediaserver.ledger import PinRow
-from mediaserver.library import PRIVATE, Library, Manifest, Shelf, open_plain
+from mediaserver.library import PRIVATE, Library, Looked, Manifest, Shelf, open_plain
 from mediaserver.manners import Manners
 from mediaserver.ranges import MIME, Representation
 from mediaserver.ready import OpenFile, Ready, Reply, ready_manifest
@@ -57,14 +56,14 @@ class OwnAnswers:
         self._ready: dict[tuple[str, str, str], tuple[Manifest, Ready]] = {}
         self._pieces: dict[int, bytes] = {}
         self._heads: dict[bytes, Own] = {}
-        self._looked: dict[Shelf, int] = {}
+        self._looked = Looked()
 
     def recall(self, head: bytes) -> tuple[Asked, Reply] | None:
         """Return what is to be sent to a head that was answered before, if that is still so."""
         own = self._heads.get(key := _hashed(head))
         if own is None:
             return None
-        same = own.session.pins.get(own.pin.chapter) is own.pin and self._look(own.shelf) == own.generation
+        same = own.session.pins.get(own.pin.chapter) is own.pin and self._looked[own.shelf] == own.generation
         if same and _is_bound(own) and self._sessions.is_at_hand(own.session) and (reply := _reply(own.ready)):
             return own.asked, reply
         del self._heads[key]
@@ -84,7 +83,7 @@ class OwnAnswers:
             return None
         try:
             shelf = self._library.shelf(names[0])
-            generation = self._look(shelf)
+            generation = self._looked[shelf]
             ready = self._bound(session, names) if len(names) == 4 else self._written(session, pin, names, asked)
         except (ServerError, EncoderError):
             return None
@@ -135,14 +134,6 @@ class OwnAnswers:
                 self._pieces.clear()
             head = self._pieces[size] = reply.head
         return head
-
-    def _look(self, shelf: Shelf) -> int:
-        """Return the shelf's generation; it is looked at once in a round of the loop."""
-        if (generation := self._looked.get(shelf)) is None:
-            if not self._looked:
-                asyncio.get_running_loop().call_soon(self._looked.clear)
-            generation = self._looked[shelf] = shelf.look()
-        return generation
 
 
 def _is_bound(own: Own) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass
 from time import time
@@ -13,7 +12,7 @@ from aiohttp import web
 
 from mediaserver.errors import ServerError
 from mediaserver.httpdate import format_date
-from mediaserver.library import Manifest, PublishedFile
+from mediaserver.library import Looked, Manifest, PublishedFile
 from mediaserver.ranges import Representation, plan
 
 if TYPE_CHECKING:
@@ -186,7 +185,7 @@ class Index:
     def __init__(self, library: Library, streams: Streams, manners: Manners, own: OwnAnswers | None = None) -> None:
         self.own = own
         self.known: dict[bytes, Known] = {}
-        self.looked: dict[Shelf, int] = {}
+        self.looked = Looked()
         self._library, self._streams, self._manners = library, streams, manners
         self._ready: dict[bytes, tuple[Ready, Shelf]] = {}
         self._seen: dict[Shelf, int] = {}
@@ -200,8 +199,7 @@ class Index:
 
     def is_true(self, known: Known) -> bool:
         """Whether a known answer still is the answer."""
-        generation = self.looked.get(known.shelf)
-        return (self.look(known.shelf) if generation is None else generation) == known.generation
+        return self.looked[known.shelf] == known.generation
 
     def keep(self, head: bytes, asked: Asked, reply: Reply) -> None:
         """Know a head that has been answered, if it is likely to come again."""
@@ -210,19 +208,10 @@ class Index:
         if len(self.known) >= _KNOWN:
             self.known.clear()
         shelf = self._ready[asked.path][1]
-        self.known[head] = Known(asked, reply, shelf, self.look(shelf))
-
-    def look(self, shelf: Shelf) -> int:
-        """Return the shelf's generation; the folder is looked at once in a round of the loop."""
-        generation = self.looked.get(shelf)
-        if generation is None:
-            if not self.looked:
-                asyncio.get_running_loop().call_soon(self.looked.clear)
-            generation = self.looked[shelf] = shelf.look()
-        return generation
+        self.known[head] = Known(asked, reply, shelf, self.looked[shelf])
 
     def _is_unchanged(self, shelf: Shelf) -> bool:
-        generation = self.look(shelf)
+        generation = self.looked[shelf]
         if self._seen.get(shelf) == generation:
             return True
         self._seen[shelf] = generation

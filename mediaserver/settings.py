@@ -10,8 +10,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
+from lipsync.protocols import EngineName
 from mediaserver.errors import SettingsError
 
 FILE = "mediaserver.toml"
@@ -183,8 +184,8 @@ def _build(values: Mapping[str, Any]) -> Settings:
     settings = Settings(**outer, consent=Consent(**inner))
     if settings.ladder not in ("title", "film"):
         raise SettingsError(f"ladder = {settings.ladder!r}: it is one of title and film.")
-    if settings.engine not in ("drawn", "wav2lip"):
-        raise SettingsError(f"engine = {settings.engine!r}: it is one of drawn and wav2lip.")
+    if settings.engine not in get_args(EngineName):
+        raise SettingsError(f"engine = {settings.engine!r}: it is one of {' and '.join(get_args(EngineName))}.")
     if settings.access_log not in ("off", "combined", "json"):
         raise SettingsError(f"access_log = {settings.access_log!r}: it is one of off, combined and json.")
     if settings.jobs_database and not settings.jobs_database.startswith(("postgresql://", "postgresql+psycopg://")):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from encoder.tools import cache_folder
+from encoder.tools import Tools, cache_folder, find_tools
 from mediaserver import cli, sample, setup
 from mediaserver.progress import Progress
 from tests import chromium as browser
@@ -16,6 +16,11 @@ PLAYERS = Path(__file__).parent / "browser" / "players"
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+@pytest.fixture(scope="session")
+def tools() -> Tools:
+    return find_tools()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import syncnet
 from benchmarks.syncnet import Score, SyncNet, WrongCheckpoint, cepstra, distances, embeddings, faces_in, load
-from encoder.tools import Tools, find_tools, run_tool
+from encoder.tools import Tools, run_tool
 from lipsync.errors import LipsyncError
 from lipsync.face import FaceFinder
 from tests.lipsync.conftest import demo_photo, spoken, vowel, write_wav
@@ -31,11 +31,6 @@ def checkpoint(net: SyncNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "syncnet_v2.model"
     torch.save({key: value for key, value in net.state_dict().items() if "num_batches" not in key}, path)
     return path
-
-
-@pytest.fixture(scope="module")
-def tools() -> Tools:
-    return find_tools()
 
 
 @pytest.fixture(scope="module")

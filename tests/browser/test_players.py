@@ -35,10 +35,7 @@ async def test_viewers_see_their_own_faces_without_a_border_in(
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(browser(chromium))
         http = await stack.enter_async_context(ClientSession())
-        viewers = [
-            await seat(running, http, house, player, photo)
-            for player, photo in zip(together, (PHOTO, WOMAN), strict=False)
-        ]
+        viewers = await seats(running, http, house, together)
         # from 0 s on, with nothing rendered, across both borders to the end
         await asyncio.gather(*(begin(viewer, http, house, page_url) for viewer in viewers))
         await asyncio.gather(*(viewer.until("atEnd()") for viewer in viewers))
@@ -74,10 +71,14 @@ async def test_viewers_see_their_own_faces_without_a_border_in(
         assert {scene for viewer in viewers[1:] for scenes in viewer.sent.values() for scene in scenes} <= {"personal"}
 
 
-async def seat(running: Browser, http: ClientSession, house: House, player: str, photo: Path) -> Watching:
-    viewer = Watching(await running.new_page(), player, await house.consent(http), photo)
-    viewer.listen()
-    return viewer
+async def seats(running: Browser, http: ClientSession, house: House, together: tuple[str, ...]) -> list[Watching]:
+    """Return a viewer before each of the players, with a face of their own each."""
+    viewers = []
+    for player, photo in zip(together, (PHOTO, WOMAN), strict=False):
+        viewer = Watching(await running.new_page(), player, await house.consent(http), photo)
+        viewer.listen()
+        viewers.append(viewer)
+    return viewers
 
 
 async def begin(viewer: Watching, http: ClientSession, house: House, page_url: str) -> None:

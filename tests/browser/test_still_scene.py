@@ -14,7 +14,7 @@ from encoder.boxes import read_samples
 from encoder.tools import find_tools, run_tool
 from tests.browser.conftest import SETTINGS, running_house
 from tests.browser.driver import browser
-from tests.browser.house import PHOTO, WOMAN, House
+from tests.browser.house import House
 from tests.browser.test_players import (
     TOGETHER,
     assert_different,
@@ -22,7 +22,7 @@ from tests.browser.test_players import (
     assert_whole,
     inside,
     open_anew,
-    seat,
+    seats,
 )
 from tests.browser.viewers import Film, kind_of
 
@@ -57,10 +57,7 @@ async def test_a_still_scene_plays_from_border_to_border_in(
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(browser(chromium))
         http = await stack.enter_async_context(ClientSession())
-        viewers = [
-            await seat(running, http, house, player, photo)
-            for player, photo in zip(together, (PHOTO, WOMAN), strict=False)
-        ]
+        viewers = await seats(running, http, house, together)
         for viewer in viewers:
             await house.ask(http, viewer.session)
             await house.send_photo(http, viewer.session, viewer.photo.read_bytes())

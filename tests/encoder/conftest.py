@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from encoder.tools import Tools, find_tools
+from encoder.tools import Tools
 from tests.masters import Published, make_master, publish, with_slot
 
 __all__ = ["Published"]
-
-
-@pytest.fixture(scope="session")
-def tools() -> Tools:
-    return find_tools()
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,7 @@ from encoder.boxes import Sample
 from encoder.commands import FRAGMENTS, package_command
 from encoder.errors import BadBoxes
 from encoder.model import Grid
-from encoder.tools import Tools, find_tools, run_tool
-
-
-@pytest.fixture(scope="module")
-def tools() -> Tools:
-    return find_tools()
+from encoder.tools import Tools, run_tool
 
 
 @pytest.fixture(scope="module")

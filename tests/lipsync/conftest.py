@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from encoder import stages
-from encoder.tools import Tools, find_tools, run_tool
+from encoder.tools import Tools, run_tool
 from lipsync.face import Face, FaceFinder
 from lipsync.photo import Pixels, read_photo
 
@@ -66,11 +66,6 @@ def write_wav(path: Path, samples: NDArray[np.float32], rate_hz: int = RATE_HZ) 
 
 def demo_photo(name: str) -> Pixels:
     return read_photo((DEMO / f"{name}.jpg").read_bytes())
-
-
-@pytest.fixture(scope="session")
-def tools() -> Tools:
-    return find_tools()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from encoder.bitstreams import annexb_units
 from encoder.boxes import Sample, boxes, read_samples
 from encoder.insert import INSERT_PRESET, insert_encoder, insert_x264
 from encoder.model import Grid, InsertFormat, Picture, Rendition
-from encoder.tools import Tools, find_tools, open_tool, run_tool
+from encoder.tools import Tools, open_tool, run_tool
 from lipsync.box import Box
 from lipsync.compose import Frame
 from lipsync.errors import RenderFailed
@@ -26,11 +26,6 @@ from lipsync.slicing import SlicedRung, backdrop, box_command, fits
 GRID = Grid(Fraction(25), 10, 30)
 PEAK_BPS = 20_000_000
 FRAMES = 25
-
-
-@pytest.fixture(scope="module")
-def tools() -> Tools:
-    return find_tools()
 
 
 def rendition(width: int, height: int, tools: Tools, x264: str = "") -> Rendition:

@@ -14,7 +14,7 @@ from encoder import stages
 from encoder.bitstreams import parameter_sets
 from encoder.boxes import decode_time, read_samples
 from encoder.model import Presentation
-from encoder.tools import Tools, find_tools, run_tool
+from encoder.tools import Tools, run_tool
 from lipsync.errors import InsertDoesNotFit, RenderFailed
 from lipsync.protocols import Fragment
 from lipsync.splice import Frame, encode_insert, mezzanine_frames
@@ -27,11 +27,6 @@ start = 3.3
 duration = 2
 face = {x = 0.25, y = 0.25, w = 0.5, h = 0.5}
 """
-
-
-@pytest.fixture(scope="module")
-def tools() -> Tools:
-    return find_tools()
 
 
 @pytest.fixture(scope="module", params=["25", "30000/1001"])

@@ -170,7 +170,7 @@ def test_the_mouth_of_a_video_s_picture_is_that_of_a_photo(speaker, man, track):
 def drawn(man, track) -> tuple[Square, np.ndarray]:
     """The demo man who says `a`, as the shipped engine draws him, and the square that the network would see of him."""
     renderer = Renderer(man)
-    return Square.of(man, renderer.box), renderer.patch(track[25, :PRESENCE])
+    return Square(man, renderer.box), renderer.patch(track[25, :PRESENCE])
 
 
 def seen_by(square: Square, picture: np.ndarray) -> np.ndarray:
