@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -35,7 +36,8 @@ AV1_PRESET, AV1_PARAMS = 8, "irefresh-type=2:scd=0"
 HEVC_PRESET = "fast"
 HEVC_X265 = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:repeat-headers=0:log-level=error"
 MEZZANINE_CRF = 8
-AUDIO_BPS = {1: 96_000, 2: 160_000}
+AUDIO_BPS = {1: 96_000, 2: 160_000, 6: 320_000}
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 PREROLL_S = Fraction(1)
 LEAST_TIMESCALE = 10_000
 FRAGMENTS = "+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets"
@@ -89,18 +91,23 @@ def _trial(rung: Rung, suffix: str) -> str:
 
 
 def audio_command(ladder: Ladder, work: Path, tools: Tools) -> list[str]:
-    """Return the process that writes every track whole as `audio_<language>.mp4` into `work`."""
+    """Return the process that writes every track whole as its `audio_file` into `work`."""
     files = {path: ffmpeg.input(f"file:{path}") for path in dict.fromkeys(track.path for track in ladder.tracks)}
-    return _whole(
-        [_audio(files[track.path][f"a:{track.number}"], track, ladder.grid, work) for track in ladder.tracks], tools
-    )
+    mixes = defaultdict[tuple[Path, int], list[Track]](list)
+    for track in ladder.tracks:
+        mixes[track.path, track.number].append(track)
+    outputs = []
+    for (path, number), tracks in mixes.items():
+        # Split before anything is resampled, or the channels of one mix would be those of all.
+        branches = _split(files[path][f"a:{number}"], len(tracks), "asplit")
+        outputs += [_audio(branch, track, ladder.grid, work) for branch, track in zip(branches, tracks, strict=True)]
+    return _whole(outputs, tools)
 
 
 def loudness_command(track: Track, tools: Tools) -> list[str]:
     """Return the process that prints a track's loudness and true peak, as it is after a downmix."""
     shown = ",".join(f"ametadata=mode=print:key=lavfi.r128.{key}:file=-" for key in ("I", "true_peak"))
-    layout = "mono" if track.sound.channels == 1 else "stereo"
-    graph = f"aformat=channel_layouts={layout},ebur128=peak=true:metadata=1,{shown}"
+    graph = f"aformat=channel_layouts={LAYOUTS[track.sound.channels]},ebur128=peak=true:metadata=1,{shown}"
     source = ("-i", f"file:{track.path}", "-map", f"0:a:{track.number}")
     return [str(tools.ffmpeg), "-hide_banner", "-nostdin", "-v", "error", *source, "-af", graph, "-f", "null", "-"]
 
@@ -171,10 +178,10 @@ def _lights(base: Any, footage: Footage, rungs: tuple[Rung, ...]) -> list[Any]:
     return [next(mapped if rung.transfer == "sdr" else kept) for rung in rungs]
 
 
-def _split(stream: Any, count: int) -> list[Any]:
+def _split(stream: Any, count: int, name: str = "split") -> list[Any]:
     if count == 1:
         return [stream]
-    branches = stream.split()
+    branches = stream.filter_multi_output(name, count)
     return [branches[i] for i in range(count)]
 
 
@@ -317,7 +324,7 @@ def _mezzanine(stream: Any, slot: Slot, top: Rung, grid: Grid, work: Path) -> An
 
 
 def audio_file(track: Track) -> str:
-    return f"audio_{track.sound.language}.mp4"
+    return f"audio_{track.sound.language}{'_surround' if track.sound.channels > 2 else ''}.mp4"
 
 
 def _audio(stream: Any, track: Track, grid: Grid, work: Path) -> Any:

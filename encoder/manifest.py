@@ -14,7 +14,7 @@ from math import ceil
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
-from encoder.model import Caption, Picture, Presentation, Rendition, Segment, Storyboard, target_s
+from encoder.model import Caption, Picture, Presentation, Rendition, Segment, Sound, Storyboard, target_s
 
 ON_DEMAND, FULL = "urn:mpeg:dash:profile:isoff-on-demand:2011", "urn:mpeg:dash:profile:full:2011"
 INDEXED = 'segmentAlignment="true" subsegmentAlignment="true" subsegmentStartsWithSAP="1"'
@@ -178,15 +178,20 @@ def _outside(personal: bool) -> str:
 
 
 def _audio_set(p: Presentation, audio: Rendition, personal: bool, number: int) -> Iterator[str]:
-    """Sound is not personal: in both manifests it is the same file with the same index."""
+    """Sound is not personal: in both manifests it is the same file with the same index.
+
+    Beside surround, stereo has the higher priority: some players would take what has most bits (5.3.7).
+    """
     assert audio.sound is not None
-    sound = audio.sound
+    sound, wide = audio.sound, audio.sound.channels > 2
+    priority = ' selectionPriority="2"' if p.has_surround and not wide else ""
+    role = "alternate" if wide else "main" if audio == p.audios[0] else "dub"
     yield (
         f'  <AdaptationSet id="{number}" contentType="audio" mimeType="audio/mp4" lang={quoteattr(sound.language)}'
-        f" {INDEXED}>"
+        f" {INDEXED}{priority}>"
     )
-    yield f"   <Label>{escape(_name(sound.language, _heard(p)))}</Label>"
-    yield f'   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="{"main" if audio == p.audios[0] else "dub"}"/>'
+    yield f"   <Label>{escape(_sound_name(p, sound))}</Label>"
+    yield f'   <Role schemeIdUri="urn:mpeg:dash:role:2011" value="{role}"/>'
     yield (
         f'   <Representation id="{audio.id}" codecs="{audio.codecs}" audioSamplingRate="{sound.sample_rate_hz}"'
         f' bandwidth="{audio.bandwidth_bps}">'
@@ -249,12 +254,14 @@ def _multivariant(p: Presentation, sets: Sets, *, personal: bool = False) -> str
 
 
 def _media_tag(p: Presentation, audio: Rendition, *, first: bool, personal: bool) -> str:
+    """Surround is for who chooses it: of two sounds in one language only one may be chosen by itself (4.4.6.1)."""
     assert audio.sound is not None
     sound = audio.sound
     language = f'LANGUAGE="{sound.language}",' if sound.language != "und" else ""
     return (
-        f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{_name(sound.language, _heard(p))}",{language}AUTOSELECT=YES,'
-        f'DEFAULT={"YES" if first else "NO"},CHANNELS="{sound.channels}",STABLE-RENDITION-ID="{audio.id}",'
+        f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{_sound_name(p, sound)}",{language}'
+        f"AUTOSELECT={'NO' if sound.channels > 2 else 'YES'},DEFAULT={'YES' if first else 'NO'},"
+        f'CHANNELS="{sound.channels}",STABLE-RENDITION-ID="{audio.id}",'
         f'URI="{_up(p, personal)}{quote(p.version)}/{audio.id}.m3u8"'
     )
 
@@ -377,8 +384,9 @@ def _up(p: Presentation, personal: bool) -> str:
     return f"../../../{quote(p.chapter)}/" if personal else ""
 
 
-def _heard(p: Presentation) -> list[str]:
-    return [audio.sound.language for audio in p.audios if audio.sound]
+def _sound_name(p: Presentation, sound: Sound) -> str:
+    languages = {audio.sound.language for audio in p.audios if audio.sound}
+    return _name(sound.language, languages) + (" 5.1" if sound.channels > 2 else "")
 
 
 def _read(p: Presentation) -> list[str]:

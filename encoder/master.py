@@ -23,12 +23,16 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Where a sound comes from: the `number`-th audio stream of a file, to be changed by `gain_db`."""
+    """Where a sound comes from: the `number`-th audio stream of a file, to be changed by `gain_db`.
+
+    `channels` are the stream's own, of which `sound` is mixed.
+    """
 
     path: Path
     number: int
     sound: Sound
     gain_db: float = 0.0
+    channels: int = 2
 
 
 @dataclass(frozen=True, slots=True)

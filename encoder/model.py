@@ -215,6 +215,10 @@ class Presentation:
         return tuple(r for r in self.renditions if r.sound)
 
     @property
+    def has_surround(self) -> bool:
+        return any(audio.sound.channels > 2 for audio in self.audios if audio.sound)
+
+    @property
     def files(self) -> frozenset[str]:
         """The names of all files that are served."""
         stills = (*self.storyboard.files, INDEX) if self.storyboard else ()

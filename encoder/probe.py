@@ -190,14 +190,15 @@ def _picture_notes(footage: Footage) -> tuple[str, ...]:
 
 
 def _tracks(path: Path, streams: list[dict[str, Any]]) -> tuple[Track, ...]:
-    """Return the first audio stream of each language, which is downmixed to two channels at most."""
+    """Return the first audio stream of each language, as a sound of two channels at most."""
     tracks: dict[str, Track] = {}
     heard = [s for s in streams if s.get("codec_type") == "audio"]
     for number, audio in enumerate(heard):
         if not int(audio.get("channels", 0)) or not _is_known(audio):
             continue
         language = shortened(str(audio.get("tags", {}).get("language", UNKNOWN))) or UNKNOWN
-        tracks.setdefault(language, Track(path, number, Sound(min(2, int(audio["channels"])), 48000, language)))
+        channels = int(audio["channels"])
+        tracks.setdefault(language, Track(path, number, Sound(min(2, channels), 48000, language), channels=channels))
     return tuple(tracks.values())[:MOST_TRACKS]
 
 

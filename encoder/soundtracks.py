@@ -19,19 +19,33 @@ from encoder.tools import Tools, run_tool
 TARGET_LUFS, HIGHEST_PEAK_DBTP = -23.0, -1.0
 # What the meter says of silence (its absolute gate, ITU-R BS.1770).
 SILENCE_LUFS = -70.0
+SURROUND = 6
 LOUDNESS, PEAK = "lavfi.r128.I", "lavfi.r128.true_peak"
 
 
 def tracks_of(master: Master, sidecar: Sidecar, tools: Tools) -> tuple[Track, ...]:
     """Return one track per language, the master's main one first; a file beside it replaces the track inside.
 
-    Raises BadSidecar if such a file holds no sound.
+    After them comes the 5.1 mix of each that has as many channels. Raises BadSidecar if such a file holds no sound.
     """
     tracks = {track.sound.language: track for track in _named(master.tracks, sidecar.language)}
     for language, file in sidecar.sounds:
         first = _first(file, tools)
         tracks[language] = replace(first, sound=replace(first.sound, language=language))
-    return tuple(tracks.values())
+    return with_surround(tuple(tracks.values()))
+
+
+def with_surround(tracks: tuple[Track, ...]) -> tuple[Track, ...]:
+    """Every client gets stereo; a track of six channels or more is there in 5.1 as well."""
+    wide = (replace(t, sound=replace(t.sound, channels=SURROUND)) for t in tracks if t.channels >= SURROUND)
+    return (*tracks, *wide)
+
+
+def channel_notes(tracks: tuple[Track, ...]) -> tuple[str, ...]:
+    """Tell the editor of channels that are mixed into fewer."""
+    counts = dict.fromkeys(track.channels for track in tracks if track.channels > track.sound.channels)
+    how = "published in stereo, and in 5.1 for who chooses it", "mixed down to stereo"
+    return tuple(f"Sound of {count} channels is {how[count < SURROUND]}." for count in counts)
 
 
 def levelled(tracks: tuple[Track, ...], tools: Tools, care: Care = ANY) -> tuple[Track, ...]:

@@ -35,11 +35,10 @@ from encoder.model import (
     Rung,
     Slot,
     Storyboard,
-    Track,
 )
 from encoder.probe import probe
 from encoder.sidecar import Sidecar, read_sidecar, sidecar_path, speaker_notes
-from encoder.soundtracks import levelled, tracks_of
+from encoder.soundtracks import channel_notes, levelled, tracks_of
 from encoder.stock import Kept, Receipt, Sources, Stock
 from encoder.storyboard import INDEX
 from encoder.tools import Tools
@@ -121,6 +120,7 @@ def plan(
     sidecar = read_sidecar(path, ladder.grid)
     master = alpha.as_told(master, sidecar.alpha, layered_codecs(tools.ffmpeg))
     ladder = replace(ladder, tracks=tracks_of(master, sidecar, tools))
+    master = replace(master, notes=(*master.notes, *channel_notes(ladder.tracks)))
     slots = tuple((slot, sidecar.narration(slot)) for slot in sidecar.slots)
     for slot, narration in slots:
         if narration is None and ladder.sound is None:
@@ -290,11 +290,6 @@ def _stills(
     if stills.POSTER not in kept:
         stills.make_poster(next(r for r in videos if not r.alpha), trick, folder, tools, care)
     return stills.POSTER, replace(board, sizes=tuple((folder / name).stat().st_size for name in board.files))
-
-
-def _heard(plan: Plan, track: Track, media: Path, tools: Tools, care: Care) -> Rendition:
-    encoded, grid = plan.work(media) / audio_file(track), plan.ladder.grid
-    return package.package_audio(encoded, plan.folder(media), track.sound, grid, tools=tools, care=care)
 
 
 def _seen(plan: Plan, rung: Rung, media: Path, tools: Tools, care: Care) -> Rendition:

@@ -19,7 +19,7 @@ from encoder.model import Caption, Ladder, Master, Presentation, Rendition, Slot
 from encoder.publish import PART
 
 # Part of every key and of every version's name: change it when the same master would give other files.
-RECIPE = "11"
+RECIPE = "12"
 RECEIPT, DESCRIBED = "made_from.json", "renditions.json"
 BLOCK_BYTES = 4 * 1024 * 1024
 Qualities = dict[str, int]

@@ -158,8 +158,8 @@ def probe(command: Command) -> int:
 
     master = look(command.arguments.file, find_tools())
     ladder = ladder_for(master)
-    sound = master.sound
-    spoken = f"{sound.channels} channels at {sound.sample_rate_hz} Hz, language {sound.language}" if sound else "none"
+    main = master.tracks[0] if master.tracks else None
+    spoken = f"{main.channels} channels, language {main.sound.language}" if main else "none"
     lines = (
         f"picture   {master.width} x {master.height}, {float(master.rate):g} frames/s, {master.frames} frames",
         f"duration  {float(master.duration_s):.2f} s",

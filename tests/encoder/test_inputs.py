@@ -183,12 +183,16 @@ def test_each_language_is_a_sound_of_its_own_and_a_file_beside_the_master_replac
     picture = ("-f", "lavfi", "-i", "testsrc2=s=160x90:r=25:d=2")
     ffmpeg(tools, *picture, *sines, *maps, *X264, "-c:a", "aac", *tags, str(master))
     ffmpeg(tools, "-f", "lavfi", "-i", "sine=1200:r=44100:d=1", str(tmp_path / "part1.ara.wav"))
-    ffmpeg(tools, "-f", "lavfi", "-i", "sine=1500:r=48000:d=2", str(tmp_path / "part1.fr.wav"))
-    p, folder, plan = chapter(master, tools)
-    assert [audio.file for audio in p.audios] == ["audio_en.mp4", "audio_fr.mp4", "audio_ar.mp4"]
-    assert [round(pitch(folder / audio.file, tools), -2) for audio in p.audios] == [300, 1500, 1200]
+    behind = ("-af", "pan=5.1|BR=c0")
+    ffmpeg(tools, "-f", "lavfi", "-i", "sine=1500:r=48000:d=2", *behind, str(tmp_path / "part1.fr.wav"))
+    p, folder, _ = chapter(master, tools)
+    heard = {"audio_en.mp4": 300, "audio_fr.mp4": 1500, "audio_ar.mp4": 1200, "audio_fr_surround.mp4": 1500}
+    assert {audio.file: round(pitch(folder / audio.file, tools), -2) for audio in p.audios} == heard
+    assert [audio.sound.channels for audio in p.audios if audio.sound] == [1, 2, 1, 6]
+    assert [loud_channels(folder / f"audio_fr{which}.mp4", tools) for which in ("", "_surround")] == [[1], [5]]
     assert {sum(s.duration for s in audio.segments) // 1024 for audio in p.audios} <= {93, 94, 95}
-    assert "3 sound tracks" in plan.master.notes[0]
+    assert "3 sound tracks" in p.notes[0]
+    assert p.notes[1:] == ("Sound of 6 channels is published in stereo, and in 5.1 for who chooses it.",)
 
 
 def pitch(file: Path, tools: Tools) -> float:
@@ -198,6 +202,14 @@ def pitch(file: Path, tools: Tools) -> float:
     samples = struct.unpack(f"<{len(raw) // 2}h", raw)[2400:]
     crossings = sum(a < 0 <= b for a, b in pairwise(samples))
     return crossings * 48000 / len(samples)
+
+
+def loud_channels(file: Path, tools: Tools) -> list[int]:
+    """The numbers of the channels in which something is to be heard."""
+    shown = "astats=metadata=1:measure_overall=none:measure_perchannel=RMS_level,ametadata=print:file=-"
+    said = run_tool((str(tools.ffmpeg), "-v", "error", "-i", str(file), "-af", shown, "-f", "null", "-")).decode()
+    levels_db = re.findall(r"astats\.(\d+)\.RMS_level=(\S+)", said)
+    return sorted({int(number) - 1 for number, level_db in levels_db if float(level_db) > -50})
 
 
 def test_a_sound_beside_a_silent_master_is_its_sound(tools: Tools, tmp_path: Path):

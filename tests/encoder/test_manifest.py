@@ -36,11 +36,11 @@ def video(name: str = "video_360p_h264", width: int = 640, height: int = 360) ->
     )
 
 
-def audio(language: str = "en") -> Rendition:
+def audio(language: str = "en", channels: int = 2) -> Rendition:
     segments = tuple(Segment(900 + 300 * n, 300, 96256 if n < 4 else 46976) for n in range(5))
-    sound = Sound(2, 48000, language)
+    sound = Sound(channels, 48000, language)
     return Rendition(
-        f"audio_{language}.mp4",
+        f"audio_{language}{'_surround' if channels > 2 else ''}.mp4",
         "audio/mp4",
         "mp4a.40.2",
         48000,
@@ -172,6 +172,23 @@ def test_languages_that_are_unknown_have_a_name_and_no_tag_in_hls():
     text = hls_multivariant(chapter(renditions=(video(), audio("und"))))
     assert 'NAME="Original",AUTOSELECT' in text
     assert "LANGUAGE" not in text
+
+
+def test_surround_is_there_for_who_chooses_it_and_nobody_gets_it_by_itself():
+    p = chapter(renditions=(video(), audio(), audio(channels=6)))
+    stereo, wide = [line for line in hls_multivariant(p).splitlines() if "TYPE=AUDIO" in line]
+    assert 'NAME="English",LANGUAGE="en",AUTOSELECT=YES,DEFAULT=YES,CHANNELS="2"' in stereo
+    assert 'NAME="English 5.1",LANGUAGE="en",AUTOSELECT=NO,DEFAULT=NO,CHANNELS="6"' in wide
+    sets = [s for s in ET.fromstring(dash(p)).iter(f"{MPD}AdaptationSet") if s.get("contentType") == "audio"]
+    told = [
+        (s.get("selectionPriority"), s.find(f"{MPD}Role").get("value"), s.findtext(f"{MPD}Label"), *channels(s))
+        for s in sets
+    ]
+    assert told == [("2", "main", "English", "2"), (None, "alternate", "English 5.1", "6")]
+
+
+def channels(one: ET.Element) -> list[str | None]:
+    return [configuration.get("value") for configuration in one.iter(f"{MPD}AudioChannelConfiguration")]
 
 
 def test_a_silent_chapter_names_no_audio_group():

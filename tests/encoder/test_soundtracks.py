@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from encoder.model import Sound, Track
 from encoder.probe import probe_tracks
-from encoder.soundtracks import levelled
+from encoder.soundtracks import channel_notes, levelled, with_surround
 from encoder.tools import Tools, run_tool
 
 
@@ -25,6 +26,23 @@ def test_a_track_is_brought_to_the_same_loudness_however_loud_it_was(
     reference = "sine=frequency=997:r=48000:d=4,aformat=channel_layouts=stereo"
     (loud,) = levelled(probe_tracks(sound(tools, tmp_path / "loud.wav", reference), tools), tools)
     assert plain.gain_db - loud.gain_db == pytest.approx(gain_db, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("channels", "made", "note"),
+    [
+        (1, [1], []),
+        (2, [2], []),
+        (4, [2], ["Sound of 4 channels is mixed down to stereo."]),
+        (6, [2, 6], ["Sound of 6 channels is published in stereo, and in 5.1 for who chooses it."]),
+        (8, [2, 6], ["Sound of 8 channels is published in stereo, and in 5.1 for who chooses it."]),
+    ],
+)
+def test_every_client_gets_stereo_and_more_channels_are_told_of(channels: int, made: list[int], note: list[str]):
+    track = Track(Path("/raw/part2.mov"), 0, Sound(min(2, channels), 48000, "en"), channels=channels)
+    tracks = with_surround((track,))
+    assert [one.sound.channels for one in tracks] == made
+    assert list(channel_notes(tracks)) == note
 
 
 def test_silence_stays_silence(tools: Tools, tmp_path: Path):

@@ -128,7 +128,8 @@ def _variants(variants: list[Tag], key_frames: list[Tag], media: list[Tag]) -> I
 def _groups(media: list[Tag]) -> Iterator[str]:
     """4.4.6.1.1 of RFC 8216bis."""
     names = Counter((tag.attributes["TYPE"], tag.attributes["GROUP-ID"], tag.attributes.get("NAME")) for tag in media)
-    languages = Counter((tag.attributes["TYPE"], tag.attributes.get("LANGUAGE")) for tag in media)
+    chosen = [tag for tag in media if tag.attributes.get("AUTOSELECT") == "YES"]
+    languages = Counter((tag.attributes["TYPE"], tag.attributes.get("LANGUAGE")) for tag in chosen)
     yield from (f"{name} twice" for name, count in (names + languages).items() if count > 1)
     for tag in media:
         if tag.attributes["TYPE"] == "AUDIO" and "CHANNELS" not in tag.attributes:

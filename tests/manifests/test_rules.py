@@ -29,7 +29,9 @@ BOARD = Storyboard(Fraction(1), 9, 9, 1, 160, 90, (9000,))
 ENGLISH, ARABIC = Caption("captions_en.vtt", "en", 900), Caption("captions_ar.vtt", "ar", 90)
 SHAPES = {
     "silent": chapter(renditions=(video(), trick())),
-    "everything": chapter(renditions=(video(), av1(), trick(), audio()), captions=(ENGLISH, ARABIC), storyboard=BOARD),
+    "everything": chapter(
+        renditions=(video(), av1(), trick(), audio(), audio(channels=6)), captions=(ENGLISH, ARABIC), storyboard=BOARD
+    ),
     "several rungs": chapter(renditions=(video(), video("video_180p_h264", 320, 180), trick(), audio("und"))),
     "three sounds": chapter(renditions=(video(), trick(), audio("en-US"), audio("en-GB"), audio("ar"))),
     "HDR": chapter(renditions=(video(), av1("pq"), trick(), audio())),
@@ -72,7 +74,7 @@ def test_manifests_of_every_shape_keep_the_rules(p: Presentation, personal: bool
         (' indexRange="800-899"', ""),
         ('range="0-799"', 'range="0-"'),
         (' value="2"/>\n    <BaseURL>', ' value="2"/>\n    <Period/><BaseURL>'),
-        ('trickmode" value="0"', 'trickmode" value="7"'),
+        ('trickmode" value="0"', 'trickmode" value="77"'),
         (' codingDependency="false"', ""),
         ('value="9x1"', 'value="9"'),
         (' duration="PT9S"', ' duration="PT8S"'),
@@ -113,6 +115,7 @@ def test_a_list_of_too_few_segments_is_noticed():
         ('AUDIO="audio"', 'AUDIO="sound"'),
         (',CHANNELS="2"', ""),
         ("AUTOSELECT=YES,DEFAULT=YES", "AUTOSELECT=NO,DEFAULT=YES"),
+        ("AUTOSELECT=NO", "AUTOSELECT=YES"),
         ("DEFAULT=YES", "DEFAULT=NO"),
         ('LANGUAGE="ar"', 'LANGUAGE="en"'),
         ('NAME="العربية"', 'NAME="English"'),
