@@ -360,8 +360,7 @@ class Compositor:
         if not any(pose):
             return self._planes
         luma, blue, red = (plane.copy() for plane in self._planes)
-        for plane, scale in ((luma, 1), (blue, 2), (red, 2)):
-            self._sway.over(plane, np.asarray(pose, np.float32), scale)
+        self._sway.over((luma, blue, red), np.asarray(pose, np.float32))
         return luma, blue, red
 
     def _put(self, box: Box, patch: Pixels) -> None:

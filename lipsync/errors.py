@@ -107,6 +107,24 @@ class RenderFailed(LipsyncError):
         super().__init__(f"The scene could not be made: {reason}")
 
 
+class CannotWrite(LipsyncError):
+    """The place for a finished file is none."""
+
+    code = "cannot_write"
+    hint = "Name another file after -o, in a folder that is there and yours."
+
+    def __init__(self, out: str, reason: str) -> None:
+        super().__init__(f"{out!r} cannot be written: {reason}.")
+
+
+class NotASize(LipsyncError):
+    code = "not_a_size"
+    hint = "Give the lines of the picture, such as 432p, 720p or 1080p."
+
+    def __init__(self, size: str) -> None:
+        super().__init__(f"{size!r} is not a size.")
+
+
 class WorkerDied(LipsyncError):
     code = "worker_died"
     hint = "A new worker has been started; send the photo again."

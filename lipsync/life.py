@@ -7,6 +7,7 @@ while speaking; a blink closes in about 0.1 s and opens in 0.15 s.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import cv2
@@ -93,11 +94,12 @@ class Sway:
             min(side // 2 * 2, int((c + reach) // 2 * 2)) for c, side in zip(centre, (width, height), strict=True)
         )
         self.box = Box(x0, y0, x1 - x0, y1 - y0)
-        step = frame.unit / CELLS_PER_UNIT
-        columns, rows = max(4, round(self.box.w / step)), max(4, round(self.box.h / step))
-        cell = np.array([self.box.w / columns, self.box.h / rows])
-        x = (np.arange(columns) + 0.5) * cell[0] + x0
-        y = (np.arange(rows) + 0.5) * cell[1] + y0
+        # even, so that it is whole in planes of half the size, too
+        self._cell = cell = max(4, 2 * round(frame.unit / CELLS_PER_UNIT / 2))
+        # one more cell on every side, so that what lies between their middles reaches the borders
+        columns, rows = (-(-side // cell) + 2 for side in (self.box.w, self.box.h))
+        x = (np.arange(columns) - 0.5) * cell + x0
+        y = (np.arange(rows) - 0.5) * cell + y0
         at = np.stack(np.meshgrid(x, y), axis=-1)
         depth, weight = _depth(face, at, frame.unit), self._weight(at, centre, size, frame.unit)
         pivot = chin + (chin - forehead) / (2 * size) * NECK * frame.unit
@@ -106,7 +108,7 @@ class Sway:
         nothing = np.zeros_like(lever)
         steps = ((lever, nothing), (nothing, lever), (-away[..., 1], away[..., 0]))
         self._steps = np.stack([np.stack(step, axis=-1) for step in steps]).astype(np.float32)
-        self._grids = {scale: self._grid(scale) for scale in (1, 2)}
+        self._centres = (at - [x0, y0]).astype(np.float32)
 
     def _weight(self, at: Floats, centre: Floats, size: float, unit: float) -> Floats:
         """1 on the face, 0 from REACH round it and at the borders of the box: nothing ever moves there."""
@@ -117,24 +119,21 @@ class Sway:
         )
         return fall(far, 1.05, 1 + REACH) * (1 - fall(inward, edge, edge + room))
 
-    def _grid(self, scale: int) -> tuple[Floats, Floats]:
-        x, y = np.meshgrid(
-            np.arange(self.box.w // scale, dtype=np.float32), np.arange(self.box.h // scale, dtype=np.float32)
-        )
-        return x, y
+    def over(self, planes: Sequence[Pixels], pose: Floats) -> None:
+        """Turn the head in the three planes of the picture (I420), in place; `pose` is yaw, pitch and roll.
 
-    def over(self, plane: Pixels, pose: Floats, scale: int = 1) -> None:
-        """Turn the head in a plane of the picture, in place; `scale` is 2 for a plane of half the size.
-
-        `pose` is yaw, pitch and roll. The steps are a few pixels, so that each is taken where it ends.
+        The steps are a few pixels, so that each is taken where it ends.
         """
-        box = Box(self.box.x // scale, self.box.y // scale, self.box.w // scale, self.box.h // scale)
-        steps = np.tensordot(pose, self._steps, 1) / np.float32(scale)
-        fine = cv2.resize(steps, (box.w, box.h), interpolation=cv2.INTER_LINEAR)
-        x, y = self._grids[scale]
-        part = plane[box.y : box.y + box.h, box.x : box.x + box.w]
-        way = cv2.INTER_CUBIC if scale == 1 else cv2.INTER_LINEAR
-        part[:] = cv2.remap(part, x - fine[..., 0], y - fine[..., 1], way, borderMode=cv2.BORDER_REPLICATE)
+        sources = self._centres - np.tensordot(pose, self._steps, 1)
+        for box, scale, some in ((self.box, 1, planes[:1]), (self.box.halved, 2, planes[1:])):
+            cell = self._cell // scale
+            size = (sources.shape[1] * cell, sources.shape[0] * cell)
+            fine = cv2.resize(sources / np.float32(scale) - np.float32(0.5), size, interpolation=cv2.INTER_LINEAR)
+            places = fine[cell : cell + box.h, cell : cell + box.w]
+            way = cv2.INTER_CUBIC if scale == 1 else cv2.INTER_LINEAR
+            for plane in some:
+                part = plane[box.rows, box.columns]
+                part[:] = cv2.remap(part, places, None, way, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
 def _depth(face: Face, at: Floats, unit: float) -> Floats:

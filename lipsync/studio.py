@@ -22,7 +22,7 @@ from encoder.model import Presentation, Rendition, Slot
 from encoder.tools import Tools, find_tools, open_tool
 from lipsync.compose import AI, Frame
 from lipsync.credentials import issuer_for
-from lipsync.errors import RenderFailed
+from lipsync.errors import CannotWrite, NotASize, RenderFailed
 from lipsync.face import Face, FaceFinder
 from lipsync.findings import inspect
 from lipsync.life import life_of
@@ -62,9 +62,9 @@ class Studio:
         """`life` says whether faces in slots blink and sway, where the slot allows it. Raises NotConverted, too."""
         self._life = life
         self._issuer = issuer_for(signing)
+        self._speaker = speaker_of(engine)
         self._tools = tools or find_tools()
         self._finder = FaceFinder(models)
-        self._speaker = speaker_of(engine)
         self._tracks: dict[tuple[Path, str], MouthTrack] = {}
 
     def examine(self, photo: bytes) -> Face:
@@ -94,8 +94,8 @@ class Studio:
         """Write an MP4 (H.264, AAC, 25 pictures/s) of the whole photo or video, `size` lines high, speaking.
 
         The same inputs give the same pictures, their mark included. `on_progress` gets the pictures done and how many
-        there will be. `out` appears when it is whole. Raises NotAPicture, PictureTooLarge, PhotoRefused,
-        SpeechUnreadable, RenderFailed, all before any picture is made but for what the encoder may find.
+        there will be. `out` appears when it is whole. Raises NotASize, CannotWrite, NotAPicture, PictureTooLarge,
+        PhotoRefused, SpeechUnreadable, all before any picture is made, and RenderFailed for what the encoder may find.
         """
         lines = _lines(size)
         _check_target(out, face_picture, speech)
@@ -256,13 +256,15 @@ def _encode(command: Sequence[str], frames: Iterator[Frame], on_done: Callable[[
 
 
 def _check_target(out: Path, *inputs: Path) -> None:
-    """Raise RenderFailed where the file could not be written, or would lie over what it is made from."""
+    """Raise CannotWrite where the file would have no place, or lie over what it is made from."""
     if not out.parent.is_dir():
-        raise RenderFailed(f"there is no folder {str(out.parent)!r}")
-    if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise RenderFailed(f"{str(out)!r} cannot be written")
+        raise CannotWrite(str(out), f"there is no folder {str(out.parent)!r}")
+    if out.is_dir():
+        raise CannotWrite(str(out), "it is a folder")
+    if not os.access(out.parent, os.W_OK):
+        raise CannotWrite(str(out), f"nothing may be written into {str(out.parent)!r}")
     if any(out.exists() and path.exists() and out.samefile(path) for path in inputs):
-        raise RenderFailed(f"{str(out)!r} is one of the files that it is made from")
+        raise CannotWrite(str(out), "it is one of the files that it is made from")
 
 
 def _part_of(out: Path) -> Path:
@@ -299,7 +301,7 @@ def _lines(size: str) -> int:
     match = re.fullmatch(r"(\d{3,4})p", size)
     lines = int(match[1]) // 2 * 2 if match else 0
     if not SMALLEST_LINES <= lines <= LARGEST_LINES:
-        raise RenderFailed(f"{size!r} is not a size; give one such as 432p, 720p or 1080p")
+        raise NotASize(size)
     return lines
 
 

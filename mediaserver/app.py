@@ -14,13 +14,13 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from encoder.tools import python_module, start_sibling
 from lipsync.checkpoint import check_converted, converted
-from lipsync.protocols import EngineName, FaceWorker, Signing
+from lipsync.protocols import FaceWorker, Signing
 from mediaserver.accesslog import show_access_log
 from mediaserver.address import (
     listen_admin,
@@ -173,7 +173,7 @@ def serve(
     """
     check_public(settings)
     check_label(settings)
-    engine_of(settings)
+    check_engine(settings)
     # A photo must not reach the disk in a core dump either.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     show_access_log(settings.access_log)
@@ -185,17 +185,10 @@ def serve(
             start_anew(sockets)
 
 
-def engine_of(settings: Settings) -> EngineName:
-    """Return what lets faces speak. Raises NotConverted where its networks are missing."""
+def check_engine(settings: Settings) -> None:
+    """Raise NotConverted where the networks of the chosen engine are missing."""
     if settings.engine == "wav2lip":
         check_converted(converted())
-    return cast(EngineName, settings.engine)
-
-
-def signing_of(settings: Settings) -> Signing:
-    """Return who signs finished files."""
-    operators = (settings.signing_certificate, settings.signing_key, settings.signing_anchors)
-    return Signing(settings.state / "keys", *operators)
 
 
 def _authority(signing: Signing) -> str:
@@ -226,8 +219,7 @@ async def _serve(
     told = Told()
     async with AsyncExitStack() as stack:
         admin = listen_admin(settings)
-        signing = signing_of(settings)
-        engine, room_mb = engine_of(settings), settings.face_worker_mb
+        signing, engine, room_mb = settings.signing, settings.engine_name, settings.face_worker_mb
         bounded = partial(WarmWorker, signing, ceiling_mb=room_mb)
         # the film's own network is sixty times as large as ours
         roomy_mb = 2 * room_mb if engine == "wav2lip" else room_mb

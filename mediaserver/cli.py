@@ -238,19 +238,18 @@ class _Pace:
 
 def lipsync(command: Command) -> int:
     from lipsync.studio import Studio
-    from mediaserver.app import engine_of, signing_of
     from mediaserver.wording import check_label, stamp_for
 
-    words = command.arguments
-    check_label(command.settings)
+    words, settings = command.arguments, command.settings
+    check_label(settings)
     # told to end, it takes the half-made file with it, as after Ctrl-C
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    Studio(signing_of(command.settings), engine=engine_of(command.settings)).render_file(
+    Studio(settings.signing, engine=settings.engine_name).render_file(
         words.face,
         words.speech,
         words.out,
         size=words.size,
-        stamp=stamp_for(command.settings),
+        stamp=stamp_for(settings),
         life=not words.no_life,
         on_progress=_Pace(command.progress),
     )
@@ -262,11 +261,10 @@ def verify(command: Command) -> int:
     """Say what credentials and mark tell of any video; 0 if it was made from a face here or says so, else 1."""
     from lipsync.credentials import issuer_for
     from lipsync.findings import inspect
-    from mediaserver.app import signing_of
 
     file: Path = command.arguments.file
     try:
-        found = inspect(file, issuer_for(signing_of(command.settings)).anchors)
+        found = inspect(file, issuer_for(command.settings.signing).anchors)
     except OSError as error:
         raise CannotRead(str(file), error.strerror or str(error)) from error
     command.print("\n".join(found.sentences), found.to_json())
@@ -326,11 +324,11 @@ def doctor(command: Command) -> int:
 
 def _capacity(command: Command) -> int:
     """State what this machine carries; what it does meanwhile is told on standard error."""
-    from mediaserver.app import engine_of
+    from mediaserver.app import check_engine
     from mediaserver.capacity import Capacity
     from mediaserver.measuring import measure
 
-    engine_of(command.settings)
+    check_engine(command.settings)
     capacity = Capacity.of(measure(command.settings, Progress(sys.stderr)))
     command.print("\n".join(capacity.lines()), capacity.to_json())
     return 0

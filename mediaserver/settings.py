@@ -10,9 +10,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
-from lipsync.protocols import EngineName
+from lipsync.protocols import EngineName, Signing
 from mediaserver.errors import SettingsError
 
 FILE = "mediaserver.toml"
@@ -131,6 +131,17 @@ class Settings:
         60.0, "sessions and photos a minute that are taken from one address; 0 sets no limit", 0, 1_000_000
     )
     consent: Consent = field(default_factory=Consent)
+
+    @property
+    def engine_name(self) -> EngineName:
+        """What lets faces speak."""
+        return cast(EngineName, self.engine)
+
+    @property
+    def signing(self) -> Signing:
+        """Who signs finished files."""
+        operators = (self.signing_certificate, self.signing_key, self.signing_anchors)
+        return Signing(self.state / "keys", *operators)
 
 
 @dataclass(frozen=True, slots=True)

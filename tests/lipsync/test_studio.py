@@ -18,7 +18,7 @@ from encoder.model import Picture, Placement, Presentation, Rendition
 from encoder.tools import run_tool
 from lipsync import Studio
 from lipsync.compose import rectangle_of, views_of
-from lipsync.errors import NotAPicture, PhotoRefused, RenderFailed, SpeechUnreadable
+from lipsync.errors import CannotWrite, NotAPicture, NotASize, PhotoRefused, RenderFailed, SpeechUnreadable
 from lipsync.face import Face
 from lipsync.narration import bake
 from lipsync.protocols import Fragment, Signing, Take
@@ -112,7 +112,7 @@ def test_the_same_face_and_speech_give_the_same_pictures(studio, speech, film, t
 
 def test_a_file_is_never_laid_over_what_it_is_made_from(studio, speech):
     before = speech.read_bytes()
-    with pytest.raises(RenderFailed, match="made from"):
+    with pytest.raises(CannotWrite, match="made from"):
         studio.render_file(DEMO / "man.jpg", speech, speech)
     assert speech.read_bytes() == before
 
@@ -122,7 +122,7 @@ def test_a_file_that_cannot_be_made_says_why_and_leaves_nothing(studio, speech, 
         studio.render_file(tmp_path / "missing.jpg", speech, tmp_path / "out.mp4")
     with pytest.raises(NotAPicture, match="neither a picture nor a video"):
         studio.render_file(speech, speech, tmp_path / "out.mp4")
-    with pytest.raises(RenderFailed, match="'huge' is not a size"):
+    with pytest.raises(NotASize, match="'huge'"):
         studio.render_file(DEMO / "man.jpg", speech, tmp_path / "out.mp4", size="huge")
     assert list(tmp_path.iterdir()) == []
 
@@ -130,7 +130,7 @@ def test_a_file_that_cannot_be_made_says_why_and_leaves_nothing(studio, speech, 
 def test_a_speech_or_a_folder_that_is_not_there_is_told(studio, speech, tmp_path):
     with pytest.raises(SpeechUnreadable):
         studio.render_file(DEMO / "man.jpg", tmp_path / "none.wav", tmp_path / "out.mp4")
-    with pytest.raises(RenderFailed, match="folder"):
+    with pytest.raises(CannotWrite, match="no folder"):
         studio.render_file(DEMO / "man.jpg", speech, tmp_path / "none" / "out.mp4")
 
 

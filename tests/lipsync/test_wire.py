@@ -16,6 +16,8 @@ EXAMPLES = [
     errors.PhotoRefused("no_face", "There is no face.", "Look into the camera."),
     errors.SpeechUnreadable("a.wav", "it is empty"),
     errors.RenderFailed("no frames"),
+    errors.CannotWrite("out.mp4", "it is a folder"),
+    errors.NotASize("huge"),
     errors.WorkerDied(),
     errors.WorkerOutgrown(512),
     errors.NotConverted(),
