@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import fcntl
 import logging
@@ -12,23 +11,23 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from aiohttp import web
 
 from mediaserver.accesslog import AccessLog
-from mediaserver.connections import BACKLOG, Connection, Door, Site, make_connections
-from mediaserver.epoll import Watch
+from mediaserver.connections import BACKLOG, Door, Site, end_stalled, make_connections
+from mediaserver.epoll import Listener, Watch
 from mediaserver.errors import AddressUnusable, PortTaken, SettingsError
-from mediaserver.fastpath import Desk, FastConnection, is_usable
+from mediaserver.fastpath import Desk, Leave, is_usable
 from mediaserver.heads import Heads
 from mediaserver.hosts import Hosts
 from mediaserver.manners import Manners
 from mediaserver.ops import FIGURES, Figures
-from mediaserver.passing import ControlConnection
+from mediaserver.ordinary import Ordinary, OrdinaryConnection
 from mediaserver.ready import INDEX, Index
 from mediaserver.seats import Seats
 from mediaserver.settings import Settings
@@ -42,41 +41,97 @@ _OTHER_DESCRIPTORS = 256
 _log = logging.getLogger(__name__)
 
 
-# Goes on with a connection: its descriptor, which is then the taker's own, and what has been read of it.
-Take = Callable[[int, bytes], Coroutine[Any, Any, None]]
+class FastSite(web.BaseSite):
+    """A listening socket whose clients the fast path accepts; an ordinary one to aiohttp's runner."""
+
+    def __init__(self, runner: web.BaseRunner, listening: socket.socket, desk: Desk) -> None:
+        super().__init__(runner)
+        self._listening, self._desk = listening, desk
+
+    @property
+    def name(self) -> str:
+        return url_of(self._listening)
+
+    async def start(self) -> None:
+        await super().start()
+        self._server = listen_fast(self._listening, self._desk)  # type: ignore[assignment]
+
+
+def listen_fast(listening: socket.socket, desk: Desk) -> Listener:
+    """Let the fast path accept clients from now on; what the socket is set to, those that come from it are (tcp(7))."""
+    end_stalled(listening, desk.door.stall_s)
+    if listening.family != socket.AF_UNIX:
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listening.listen(BACKLOG)
+    return Listener(listening, desk.watch, desk.accept)
 
 
 async def open_address(
     app: web.Application, settings: Settings, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None = None
 ) -> web.AppRunner:
     """Serve `app` on listening sockets from now on; `cleanup` of what is returned ends it."""
-    log = log_of(settings)
-    make: Any = Connection
-    if INDEX in app and tls is None and settings.fast_path and is_usable():
-        make = partial(FastConnection, desk=_desk(app, settings, log))
-    runner = await _runner(app)
-    assert runner.server
-    connect = make_connections(runner.server, door_of(settings, log), make)
+    door = door_of(settings, log_of(settings))
+    if FIGURES in app:
+        app[FIGURES].gauge("mediaserver_connections", "Open connections.", lambda: door.seats.taken)
+    if not (INDEX in app and tls is None and settings.fast_path and is_usable()):
+        runner = await _runner(app)
+        assert runner.server
+        connect = make_connections(runner.server, door)
+        for listening in sockets:
+            await Site(runner, listening, connect, tls).start()
+        return runner
+    ordinary = Ordinary()
+    desk = desk_of(settings, app[INDEX], app[FIGURES], door, ordinary.take)
+    runner = await _fast_runner(app, desk, ordinary)
     for listening in sockets:
-        await Site(runner, listening, connect, tls).start()
+        await FastSite(runner, listening, desk).start()
     return runner
+
+
+# Goes on with a connection: its descriptor, which is then the taker's own, and what has been read of it.
+Take = Callable[[int, bytes], None]
 
 
 async def open_control(
     app: web.Application, settings: Settings, seats: Seats, pass_to: Callable[[int, bytes], bool]
 ) -> tuple[web.AppRunner, Take]:
-    """Serve `app` on connections that byte workers pass on; also return what takes one."""
-    log, loop = log_of(settings), asyncio.get_running_loop()
-    make = partial(ControlConnection, desk=_desk(app, settings, log), pass_to=pass_to)
+    """Serve `app` on connections that byte workers pass on; also return what takes one.
+
+    A connection goes back to a worker when it has been answered here and asks for a published file.
+    """
+    ordinary = Ordinary()
+
+    def leave(connected: socket.socket, data: bytes, answered: bool) -> None:
+        if answered and desk.knows(data[: data.find(b"\r\n\r\n") + 4]) and pass_to(connected.fileno(), data):
+            connected.close()
+        else:
+            ordinary.take(connected, data, answered)
+
+    door = door_of(settings, log_of(settings), seats)
+    desk = replace(desk_of(settings, app[INDEX], app[FIGURES], door, leave), files=False)
+
+    def take(descriptor: int, first: bytes) -> None:
+        desk.go_on(socket.socket(fileno=descriptor), first, answered=False)
+
+    return await _fast_runner(app, desk, ordinary), take
+
+
+async def _fast_runner(app: web.Application, desk: Desk, ordinary: Ordinary) -> web.AppRunner:
+    """Return what ends the connections of the fast path with those of aiohttp."""
+
+    async def finish(_app: web.Application) -> None:
+        desk.watch.finish()
+
+    async def end(_app: web.Application) -> None:
+        await desk.watch.end(GRACE_S)
+
+    app.on_shutdown.append(finish)
+    app.on_cleanup.append(end)
     runner = await _runner(app)
     assert runner.server
-    connect = make_connections(runner.server, door_of(settings, log, seats), make)
-
-    async def take(descriptor: int, first: bytes) -> None:
-        with suppress(ConnectionError):
-            await loop.connect_accepted_socket(lambda: connect(first=first), socket.socket(fileno=descriptor))
-
-    return runner, take
+    ordinary.connect = make_connections(runner.server, desk.door, partial(OrdinaryConnection, desk=desk))
+    return runner
 
 
 async def _runner(app: web.Application) -> web.AppRunner:
@@ -102,20 +157,11 @@ def door_of(settings: Settings, log: AccessLog, seats: Seats | None = None) -> D
     )
 
 
-def _desk(app: web.Application, settings: Settings, log: AccessLog) -> Desk:
-    desk = desk_of(settings, app[INDEX], app[FIGURES], log)
-
-    async def close(_app: web.Application) -> None:
-        desk.watch.close()
-
-    app.on_cleanup.append(close)
-    return desk
-
-
-def desk_of(settings: Settings, index: Index, figures: Figures, log: AccessLog) -> Desk:
+def desk_of(settings: Settings, index: Index, figures: Figures, door: Door, leave: Leave) -> Desk:
     """Return what all fast connections share."""
     heads = Heads(Hosts(settings.allowed_hosts, settings.host), settings.cors_origins)
-    return Desk(heads, index, figures, log if log.enabled else None, Watch(index))
+    log = log_of(settings)
+    return Desk(heads, index, figures, log if log.enabled else None, Watch(index), door, leave)
 
 
 def listen(host: str, port: int, flag: str = "--port", *, shared: bool = False) -> socket.socket:
@@ -190,7 +236,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 def make_room(settings: Settings) -> None:
-    """Raise the limit of open files so that every connection has two, and say if there is less."""
+    """Raise the limit of open files so that every connection has two (its own and a file), and say if there is less."""
     wanted = 2 * settings.connections_max + _OTHER_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted and soft != resource.RLIM_INFINITY:

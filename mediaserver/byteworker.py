@@ -14,19 +14,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NoReturn
-
-from aiohttp import web
+from collections.abc import Sequence
+from typing import Any
 
 from mediaserver.accesslog import show_access_log
-from mediaserver.address import GRACE_S, desk_of, door_of, log_of
-from mediaserver.connections import Site, make_connections
+from mediaserver.address import GRACE_S, desk_of, door_of, listen_fast, log_of
+from mediaserver.fastpath import Desk
 from mediaserver.library import Library
 from mediaserver.manners import Manners
 from mediaserver.ops import Figures
-from mediaserver.passing import CONNECTION, FIGURES, READY, SETTINGS, Channel, WorkerConnection
+from mediaserver.passing import CONNECTION, FIGURES, READY, SETTINGS, Channel
 from mediaserver.ready import Index
 from mediaserver.seats import Seats
 from mediaserver.settings import Settings, restored
@@ -45,8 +42,7 @@ class ByteWorker:
         self._seats, self._sockets = Seats.shared(seats, number), sockets
         self._channel = Channel(channel, self._hear, self._told_to_stop.set)
         self._figures = Figures()
-        self._connect: Callable[..., asyncio.Protocol] | None = None
-        self._taking: set[asyncio.Task[object]] = set()
+        self._desk: Desk | None = None
         for told in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(told, self._told_to_stop.set)
 
@@ -56,23 +52,18 @@ class ByteWorker:
         if settings is None:
             return
         show_access_log(settings.access_log)
-        library, log = Library(settings.media), log_of(settings)
+        library = Library(settings.media)
         index = Index(library, Streams(library), Manners(settings.cors_origins))
-        desk = desk_of(settings, index, self._figures, log)
-        runner = web.ServerRunner(web.Server(_nobody), shutdown_timeout=GRACE_S)
-        await runner.setup()
-        assert runner.server
-        make = partial(WorkerConnection, desk=desk, pass_to=self._pass_to)
-        self._connect = make_connections(runner.server, door_of(settings, log, self._seats), make)
+        door = door_of(settings, log_of(settings), self._seats)
+        self._desk = desk = desk_of(settings, index, self._figures, door, self._pass_on)
         for listening in self._sockets:
-            await Site(runner, listening, self._connect).start()
+            listen_fast(listening, desk)
         self._channel.send(READY)
         telling = asyncio.create_task(self._tell())
         await self._told_to_stop.wait()
         telling.cancel()
-        await runner.cleanup()
+        await desk.watch.end(GRACE_S)
         self._tell_now()
-        desk.watch.close()
         index.close()
 
     async def _until_told(self) -> Settings | None:
@@ -85,18 +76,15 @@ class ByteWorker:
         if kind == SETTINGS:
             self._settings.set_result(restored(json.loads(rest)))
         elif kind == CONNECTION and descriptor is not None:
-            came_back = socket.socket(fileno=descriptor)
-            if self._connect is None or self._told_to_stop.is_set():
-                came_back.close()
-                return
-            taking = asyncio.get_running_loop().connect_accepted_socket(partial(self._connect, first=rest), came_back)
-            task = asyncio.ensure_future(taking)
-            self._taking.add(task)
-            task.add_done_callback(self._taking.discard)
+            back = socket.socket(fileno=descriptor)
+            if self._desk is None or self._desk.watch.closing:
+                back.close()
+            else:
+                self._desk.go_on(back, rest, answered=False)
 
-    def _pass_to(self, descriptor: int, data: bytes) -> bool:
-        self._channel.send(CONNECTION, data, descriptor)
-        return True
+    def _pass_on(self, connected: socket.socket, data: bytes, answered: bool) -> None:
+        self._channel.send(CONNECTION, data, connected.fileno())
+        connected.close()
 
     async def _tell(self) -> None:
         while True:
@@ -106,10 +94,6 @@ class ByteWorker:
     def _tell_now(self) -> None:
         if counts := self._figures.handed_over():
             self._channel.send(FIGURES, json.dumps(counts).encode())
-
-
-async def _nobody(request: web.BaseRequest) -> NoReturn:
-    raise web.HTTPInternalServerError(reason="A byte worker answers no request itself.")
 
 
 async def _run(number: int, channel: int, seats: int, sockets: Sequence[int]) -> None:

@@ -142,12 +142,16 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        door = self._door
-        door.seats.take()
-        _end_stalled(transport, door.stall_s)
-        taken = door.seats.taken
-        self._refused = taken > door.connections_max
-        if taken > door.connections_max + TOLD:
+        if connected := transport.get_extra_info("socket"):
+            end_stalled(connected, self._door.stall_s)
+        self._door.seats.take()
+        self._enter()
+
+    def _enter(self) -> None:
+        """Refuse a client if there are too many."""
+        over = self._door.seats.taken - self._door.connections_max
+        self._refused = over > 0
+        if over > TOLD:
             self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -246,10 +250,9 @@ class Connection(web.RequestHandler):
             self._head_timer = None
 
 
-def _end_stalled(transport: asyncio.BaseTransport, stall_s: float) -> None:
+def end_stalled(connected: socket.socket, stall_s: float) -> None:
     """Let the kernel end a connection whose peer takes nothing for so long (tcp(7), TCP_USER_TIMEOUT)."""
-    connected = transport.get_extra_info("socket")
-    if hasattr(socket, "TCP_USER_TIMEOUT") and connected is not None and connected.family != socket.AF_UNIX:
+    if hasattr(socket, "TCP_USER_TIMEOUT") and connected.family != socket.AF_UNIX:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_s * 1000))
 
 

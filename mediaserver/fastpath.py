@@ -9,25 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import select
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from mediaserver.accesslog import AccessLog, Line
-from mediaserver.connections import Connection
+from mediaserver.connections import FAREWELL_S, TOLD, Door, HeadTooSlow, ServerFull
 from mediaserver.epoll import Watch
 from mediaserver.heads import HEAD_BYTES, Asked, Heads
-from mediaserver.ready import CLOCK, Index, Known, OpenFile, Reply
+from mediaserver.ops import Figures
+from mediaserver.ready import CLOCK, Index, OpenFile, Reply
 
-if TYPE_CHECKING:
-    from mediaserver.ops import Figures
-
-# The minor version of aiohttp whose RequestHandler this was written for.
+# The minor version of aiohttp that connections are left to and come back from (ordinary.py).
 KNOWN_AIOHTTP = ("3", "14")
 # Bytes sent before other connections get their turn; a rest of less than a quarter of that goes along.
 TURN_BYTES = 1024 * 1024
@@ -37,21 +35,61 @@ READ_BYTES = 16 * 1024
 _BEGINNING = b"GET /"
 # A viewer's own addresses.
 _PERSONAL = b"GET /s/"
-# A head after which the parser of aiohttp is not at the beginning of a next one.
-_GOES_ON = re.compile(rb"\r\n(?:content-length|transfer-encoding|upgrade|expect):", re.IGNORECASE)
 
 _log = logging.getLogger(__name__)
+
+# Goes on with a socket, which is then its own, and with what was read of it; and is told whether the connection has
+# been answered before.
+Leave = Callable[[socket.socket, bytes, bool], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What all fast connections share; `log` is None if no line is wanted."""
+    """What all fast connections of an address share; `log` is None if no line is wanted.
+
+    `leave` takes connections that ask for what is not answered here; published `files` may be among that.
+    """
 
     heads: Heads
     index: Index
     figures: Figures
     log: AccessLog | None
     watch: Watch
+    door: Door
+    leave: Leave
+    files: bool = True
+
+    def find(self, head: bytes) -> tuple[Asked, Reply] | None:
+        """Return what is to be sent to a whole head, or None; the file of an answer below /s/ is to be retired."""
+        if not head.startswith(_PERSONAL):
+            asked = self.heads.read(head)
+            ready = self.index.find(asked.path) if asked else None
+            reply = ready.reply_to(asked) if asked and ready else None
+            return (asked, reply) if asked and reply else None
+        if (own := self.index.own) is None:
+            return None
+        if (found := own.recall(head)) is None and (asked := self.heads.read(head)):
+            found = own.find(head, asked)
+        return found
+
+    def knows(self, head: bytes) -> bool:
+        """Whether there is an answer, here or in a byte worker."""
+        found = self.find(head)
+        if found and found[1].file and head.startswith(_PERSONAL):
+            found[1].file.retire()
+        return found is not None
+
+    def accept(self, connected: socket.socket, address: object) -> None:
+        """Begin with a client that has just been accepted."""
+        FastConnection(self, connected, address).admit()
+
+    def go_on(self, connected: socket.socket, data: bytes, *, answered: bool) -> None:
+        """Go on with a connection of which another has read `data` last."""
+        connected.setblocking(False)
+        with suppress(OSError):
+            FastConnection(self, connected, connected.getpeername()).go_on(data, answered=answered)
+            return
+        connected.close()
 
 
 @dataclass(slots=True)
@@ -69,63 +107,60 @@ class Transfer:
     left_before: int = -1
 
 
-class FastConnection(Connection):
-    """A connection that answers by itself what the desk has ready, and leaves all else to aiohttp."""
+class FastConnection:
+    """A client's connection, from its acceptance on; ends with `close`, or is left to somebody else."""
 
-    __slots__ = ("_behind", "_desk", "_fast", "_held", "_socket", "_transfer", "_watched")
+    __slots__ = (
+        "_answered",
+        "_behind",
+        "_desk",
+        "_held",
+        "_open",
+        "_peer",
+        "_refusal",
+        "_since_s",
+        "_socket",
+        "_transfer",
+    )
 
-    def __init__(self, *given: Any, desk: Desk) -> None:
-        super().__init__(*given)
-        self._desk, self._fast, self._held, self._behind = desk, True, b"", b""
-        self._socket: socket.socket | None = None
+    def __init__(self, desk: Desk, connected: socket.socket, address: object) -> None:
+        self._desk, self._socket = desk, connected
+        self._peer = str(address[0]) if isinstance(address, tuple) else "-"
+        self._held = self._behind = b""
         self._transfer: Transfer | None = None
-        self._watched = False
+        # what is said to whatever is asked, and b"" when it has been said
+        self._refusal: bytes | None = None
+        self._open, self._answered = True, False
+        # since when the connection is idle, or half a head is there
+        self._since_s = desk.watch.now_s
+        desk.watch.add(connected.fileno(), self)
+        desk.door.seats.take()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        connected = transport.get_extra_info("socket")
-        self._fast = not self._refused and connected is not None and transport.get_extra_info("sslcontext") is None
+    def admit(self) -> None:
+        """Let a new client in, or refuse it if there are too many."""
+        door = self._desk.door
+        if (over := door.seats.taken - door.connections_max) > TOLD:
+            self.close()
+        elif over > 0:
+            self._refusal = door.words(ServerFull())
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        if self._transfer:
-            self._end_transfer()
-        if self._socket:
-            if self._watched:
-                self._desk.watch.remove(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
-        super().connection_lost(exc)
+    def go_on(self, data: bytes, *, answered: bool) -> None:
+        """Go on where another has read `data` last."""
+        self._since_s, self._answered = monotonic(), answered
+        self._take(data)
 
     # --- reading ---
-
-    def _open_socket(self) -> None:
-        """Take a second name of the socket, read it ourselves from now on: asyncio lets nobody touch its own."""
-        transport = self.transport
-        assert transport
-        if self._socket is None:
-            self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-            self._socket.setblocking(False)
-        transport.pause_reading()
-        self._watched = True
-        self._desk.watch.add(self._socket.fileno(), self)
-
-    def _hand_back(self) -> None:
-        """Let asyncio read the socket again: for aiohttp, or for the end of the connection."""
-        if self._watched and self._socket:
-            self._watched = False
-            self._desk.watch.remove(self._socket.fileno())
-            if self.transport:
-                self.transport.resume_reading()
 
     def move(self) -> None:
         """Send what fits, then read what has come; behind a transfer requests wait in the socket."""
         if self._transfer:
-            self._go_on()
-        else:
+            self._continue()
+        elif not self._behind:
             self._read()
 
     def _read(self) -> None:
-        while self._watched and self._socket and not self._transfer and not self._behind:
+        desk = self._desk
+        while True:
             try:
                 data = self._socket.recv(READ_BYTES)
             except BlockingIOError:
@@ -133,131 +168,76 @@ class FastConnection(Connection):
             except OSError:
                 data = b""
             if not data:
-                self._hand_back()
+                self.close()
                 return
-            known = self._desk.index.known.get(data)
-            # aiohttp is idle, or it would not be we who read
-            if known is None or self._held or not self._repeat(known):
-                self.data_received(data)
-            if len(data) < READ_BYTES:
+            known = desk.index.known.get(data)
+            if known is not None and not self._held and self._refusal is None and desk.index.is_true(known):
+                self._note(known.asked, known.reply, desk.watch.now_s)
+                self._send(known.reply, known.asked)
+            else:
+                self._take(data)
+            if len(data) < READ_BYTES or self._transfer or self._behind or not self._open:
                 return
-
-    def _repeat(self, known: Known) -> bool:
-        """Give the answer to a head that was answered before; False if it may not be given."""
-        if self._close or self._force_close or not self._desk.index.is_true(known):
-            return False
-        self._note(known.asked, known.reply, self._desk.watch.now_s)
-        self._send(known.reply, known.asked)
-        return True
 
     # --- heads ---
 
-    def data_received(self, data: bytes) -> None:
-        if not self._fast:
-            super().data_received(data)
-        elif self._held:
-            data, self._held = self._held + data, b""
-            self._take(data)
-        else:
-            self._take(data)
-
     def _take(self, data: bytes) -> None:
-        """Answer as many heads as can be answered here and now; give the rest to aiohttp."""
+        """Answer as many heads as can be answered here and now; leave the rest."""
+        if self._refusal is not None:
+            self._say_goodbye(self._refusal)
+            return
+        data, begun, self._held = self._held + data, bool(self._held), b""
         turn = TURN_BYTES
-        while data:
+        while data and self._open:
             end = data.find(b"\r\n\r\n") + 4
-            if end < 4 and self._may_come(data):
+            if end < 4 and _may_come(data):
+                self._held = data
+                if not begun:
+                    self._since_s = monotonic()
                 return
             sent = self._answer_head(data[:end]) if end >= 4 else None
             if sent is None:
                 self._leave(data)
                 return
-            data, turn = data[end:], turn - sent
+            data, turn, begun = data[end:], turn - sent, False
             if data and (self._transfer or turn <= 0):
                 self._behind = data
                 if not self._transfer:
-                    self._loop.call_soon(self._take_behind)
+                    asyncio.get_running_loop().call_soon(self._take_behind)
                 return
 
     def _answer_head(self, head: bytes) -> int | None:
-        """Answer a head, or begin to; return the length of the body, or None if aiohttp must answer."""
-        heads, index = self._desk.heads, self._desk.index
-        if head.startswith(_PERSONAL):
-            return self._answer_own(head) if index.own else None
-        asked = heads.read(head)
-        ready = index.find(asked.path) if asked else None
-        if asked is None or ready is None:
-            return None
-        reply = ready.reply_to(asked)
-        if reply is None or not self._give(asked, reply):
-            return None
-        index.keep(head, asked, reply)
-        return reply.size
-
-    def _answer_own(self, head: bytes) -> int | None:
-        """Answer what is one viewer's; a fragment's file is open no longer than it is being sent."""
-        own = self._desk.index.own
-        assert own
-        found = own.recall(head)
-        if found is None and (asked := self._desk.heads.read(head)):
-            found = own.find(head, asked)
-        if found is None:
+        """Answer a head, or begin to; return the length of the body, or None if another must answer."""
+        desk, personal = self._desk, head.startswith(_PERSONAL)
+        found = desk.find(head)
+        if found is None or (found[1].file and not personal and not desk.files):
             return None
         asked, reply = found
-        given = self._give(asked, reply)
-        if reply.file:
+        self._note(asked, reply, monotonic())
+        self._send(reply, asked)
+        if not personal:
+            desk.index.keep(head, asked, reply)
+        elif reply.file:
             reply.file.retire()
-        return reply.size if given else None
-
-    def _may_come(self, data: bytes) -> bool:
-        """Keep the beginning of a head that may turn out to be ours."""
-        begun = data.startswith(_BEGINNING) or _BEGINNING.startswith(data)
-        framed = data.count(b"\n") == data.count(b"\r\n")
-        if not (begun and framed and len(data) < HEAD_BYTES and self._is_idle()):
-            return False
-        self._held = data
-        self._await_head()
-        return True
-
-    def _leave(self, data: bytes) -> None:
-        """Give bytes to aiohttp; after a body or half a head only it knows where the next head begins."""
-        self._fast = data.find(b"\r\n\r\n") + 4 == len(data) and not _GOES_ON.search(data)
-        self._hand_back()
-        super().data_received(data)
+        return reply.size
 
     def _take_behind(self) -> None:
-        if self._close or self._force_close or self._transfer:
+        if not self._open or self._transfer:
             return
         behind, self._behind = self._behind, b""
         self._take(behind)
-        self._read()
-
-    def _is_idle(self) -> bool:
-        """Whether aiohttp has answered all it was given and waits for more; never so once the connection is closing."""
-        waiter = self._waiter
-        return waiter is not None and not waiter.done() and not self._messages and not self._paused
+        if not self._open or self._transfer or self._behind:
+            return
+        if self._desk.watch.closing:
+            self.close()
+        else:
+            self._read()
 
     # --- answers ---
 
-    def _give(self, asked: Asked, reply: Reply) -> bool:
-        """Send an answer, or begin to; False if aiohttp must give it."""
-        transport, waiter = self.transport, self._waiter
-        if transport is None or waiter is None or waiter.done() or self._messages:
-            return False
-        # what aiohttp has not got rid of yet must go first
-        if transport.get_write_buffer_size():
-            return False
-        if not self._watched:
-            self._open_socket()
-        self._note(asked, reply, monotonic())
-        self._send(reply, asked)
-        return True
-
     def _note(self, asked: Asked, reply: Reply, now_s: float) -> None:
-        """Count the answer, and let the timers of the connection begin anew."""
-        self._next_keepalive_close_time = now_s + self._keepalive_timeout
-        if self._head_timer is not None:
-            self._stop_timer()
+        """Count the answer; the connection's time begins anew."""
+        self._since_s, self._answered = now_s, True
         self._desk.figures.note(reply.status)
         if reply.scene:
             self._desk.figures.scene(reply.scene)
@@ -269,7 +249,6 @@ class FastConnection(Connection):
 
         The head of a long body goes out with it, which saves the client a wake; beside a short one that costs more.
         """
-        assert self._socket
         text, file, gone, sent = reply.text(CLOCK.date()), reply.file, 0, 0
         began_s = monotonic() if self._desk.log else 0.0
         try:
@@ -283,23 +262,23 @@ class FastConnection(Connection):
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
-            self.force_close()
+            self.close()
             return
         left = reply.size - sent if file else 0
         if left or gone < len(text):
             start = reply.start + sent
-            self._begin_transfer(Transfer(reply.status, text[gone:], file, start, reply.size, left, asked, began_s))
+            self._transfer = Transfer(reply.status, text[gone:], file, start, reply.size, left, asked, began_s)
+            if file:
+                file.hold()
             if sent >= TURN_BYTES:
-                self._loop.call_soon(self._go_on)
+                asyncio.get_running_loop().call_soon(self._continue)
         elif self._desk.log:
             self._log(asked, reply.status, reply.size, began_s)
 
     def _log(self, asked: Asked, status: int, sent: int, began_s: float) -> None:
         if (log := self._desk.log) is None:
             return
-        peer = self.peername
-        client = log.client(str(peer[0]) if isinstance(peer, tuple) else "-", asked.forwarded_for)
-        took_s = monotonic() - began_s
+        client, took_s = log.client(self._peer, asked.forwarded_for), monotonic() - began_s
         log.write(Line(client, "GET", asked.path.decode(), "1.1", status, sent, took_s, asked.referer, asked.agent))
 
     # --- what did not fit at once ---
@@ -309,7 +288,6 @@ class FastConnection(Connection):
 
         What a turn leaves is sent in the next round of the loop; what did not fit, when the watch says so.
         """
-        assert self._socket
         turn = TURN_BYTES
         try:
             if transfer.head:
@@ -317,7 +295,7 @@ class FastConnection(Connection):
                 transfer.head = transfer.head[sent:]
             while transfer.left and transfer.file and not transfer.head:
                 if turn <= 0:
-                    self._loop.call_soon(self._go_on)
+                    asyncio.get_running_loop().call_soon(self._continue)
                     return False
                 count = transfer.left if transfer.left <= turn + REST_BYTES else turn
                 sent = os.sendfile(self._socket.fileno(), transfer.file.fd, transfer.offset, count)
@@ -332,57 +310,88 @@ class FastConnection(Connection):
             return False
         return not (transfer.head or transfer.left)
 
-    def nudge(self) -> None:
-        """Try again to send what has not moved since the last time."""
-        if self._transfer:
-            if self._transfer.left == self._transfer.left_before:
-                self._go_on()
-            else:
-                self._transfer.left_before = self._transfer.left
-
-    def _begin_transfer(self, transfer: Transfer) -> None:
-        """Go on whenever the client takes more; no timer of aiohttp's may end the connection meanwhile."""
-        self._transfer = transfer
-        if transfer.file:
-            transfer.file.hold()
-        self._at_work = self._request_in_progress = True
-        if self._keepalive_handle is not None:
-            self._keepalive_handle.cancel()
-            self._keepalive_handle = None
-
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         if self._transfer is None:
             return
         try:
             if not self._push(self._transfer):
                 return
         except OSError:
-            self.force_close()
-        self._end_transfer()
-        self._after_transfer()
+            self.close()
+            return
+        self._end_transfer(self._transfer)
+        if self._desk.watch.closing:
+            self.close()
+            return
+        self._since_s = monotonic()
+        self._take_behind()
 
-    def _end_transfer(self) -> None:
-        """Let go of the file, and tell whoever waits for the end of this answer: a shutdown."""
-        transfer, self._transfer = self._transfer, None
-        assert transfer
+    def _end_transfer(self, transfer: Transfer) -> None:
+        self._transfer = None
         if transfer.file:
             transfer.file.release()
         self._log(transfer.asked, transfer.status, transfer.size - transfer.left, transfer.began_s)
-        self._at_work = self._request_in_progress = False
-        if self._handler_waiter is not None and not self._handler_waiter.done():
-            self._handler_waiter.set_result(None)
 
-    def _after_transfer(self) -> None:
-        """Go back to being idle, or end where the client or a shutdown has asked for it."""
-        if self._force_close:
+    # --- the end ---
+
+    def look(self, now_s: float) -> None:
+        """End what takes too long, and try again to send what has not moved since the last look."""
+        if transfer := self._transfer:
+            if transfer.left == transfer.left_before:
+                self._continue()
+            transfer.left_before = transfer.left
             return
-        if self._close:
-            self.force_close()
+        late_s, door = now_s - self._since_s, self._desk.door
+        if self._refusal == b"":
+            if late_s > FAREWELL_S:
+                self.close()
+        elif self._held:
+            if late_s > door.head_s:
+                self._say_goodbye(door.words(HeadTooSlow()))
+        elif late_s > door.keepalive_s:
+            self.close()
+
+    def finish(self) -> None:
+        """End as soon as what is being sent, or has been asked for, is sent."""
+        if not self._transfer and not self._behind:
+            self._read()
+        if not self._transfer and not self._behind:
+            self.close()
+
+    def close(self) -> None:
+        if self._open:
+            self._let_go()
+            self._socket.close()
+        if self._transfer:
+            self._end_transfer(self._transfer)
+
+    def _let_go(self) -> None:
+        self._open = False
+        self._desk.watch.remove(self._socket.fileno())
+        self._desk.door.seats.leave()
+
+    def _leave(self, data: bytes) -> None:
+        """Let somebody else go on; nobody does once the server is told to stop."""
+        if self._desk.watch.closing:
+            self.close()
             return
-        self._next_keepalive_close_time = monotonic() + self._keepalive_timeout
-        if self._keepalive_handle is None:
-            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
-        self._take_behind()
+        self._let_go()
+        self._desk.leave(self._socket, data, self._answered)
+
+    def _say_goodbye(self, words: bytes) -> None:
+        """Refuse once, and end a little later, so that no reset destroys the refusal (RFC 9112, 9.6)."""
+        if words:
+            self._since_s, self._held, self._refusal = monotonic(), b"", b""
+            with suppress(OSError):
+                self._socket.send(words)
+                self._socket.shutdown(socket.SHUT_WR)
+
+
+def _may_come(data: bytes) -> bool:
+    """Whether this may be the beginning of a head that turns out to be ours."""
+    begun = data.startswith(_BEGINNING) or _BEGINNING.startswith(data)
+    framed = data.count(b"\n") == data.count(b"\r\n")
+    return begun and framed and len(data) < HEAD_BYTES
 
 
 def is_usable() -> bool:

@@ -7,10 +7,8 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
 
-from mediaserver.fastpath import READ_BYTES, FastConnection
+from mediaserver.fastpath import READ_BYTES
 from mediaserver.heads import HEAD_BYTES
 
 # The first byte of a message: a connection, counts, settings, "I listen".
@@ -101,81 +99,3 @@ class Channel:
             self._loop.remove_writer(self._end.fileno())
             self._drop_waiting()
             self._end.close()
-
-
-class PassingConnection(FastConnection):
-    """A connection that may leave for another process, and may have come from one with `first` already read."""
-
-    __slots__ = ("_first", "_pass_to")
-
-    def __init__(self, *given: Any, pass_to: Callable[[int, bytes], bool], first: bytes = b"", **rest: Any) -> None:
-        super().__init__(*given, **rest)
-        self._pass_to, self._first = pass_to, first
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        with suppress(AttributeError):
-            transport.max_size = READ_BYTES  # type: ignore[attr-defined]
-        if self._first:
-            self._fast, self._refused = True, False
-            assert self.transport
-            self.transport.pause_reading()
-            self._loop.call_soon(self._begin)
-
-    def _begin(self) -> None:
-        """Go on with what the other process has read, now that aiohttp waits for it."""
-        if self.transport is not None:
-            first, self._first = self._first, b""
-            self.transport.resume_reading()
-            self.data_received(first)
-
-    def _pass_on(self, data: bytes) -> bool:
-        """Let another process go on with this connection, beginning with `data`; False if there is none."""
-        transport = self.transport
-        if transport is None or self._close or self._force_close:
-            return True
-        if not self._pass_to(transport.get_extra_info("socket").fileno(), data):
-            return False
-        self._stop_timer()
-        if self._watched and self._socket:
-            self._watched = False
-            self._desk.watch.remove(self._socket.fileno())
-        # only this process's descriptor is closed; the connection lives on
-        transport.abort()
-        return True
-
-
-class WorkerConnection(PassingConnection):
-    """A byte worker's: what the fast path cannot answer is the control process's."""
-
-    __slots__ = ()
-
-    def _leave(self, data: bytes) -> None:
-        self._pass_on(data)
-
-
-class ControlConnection(PassingConnection):
-    """The control process's: goes back to a worker when, being idle, it is asked for a published file.
-
-    What a worker has passed on is never sent back unanswered.
-    """
-
-    __slots__ = ("_answered",)
-
-    def __init__(self, *given: Any, **rest: Any) -> None:
-        super().__init__(*given, **rest)
-        self._answered = False
-
-    def data_received(self, data: bytes) -> None:
-        if self._answered and self._is_for_workers(data) and self._pass_on(data):
-            return
-        self._answered = True
-        super().data_received(data)
-
-    def _is_for_workers(self, data: bytes) -> bool:
-        if not self._fast or self._held or self._transfer or not self._is_idle():
-            return False
-        asked = self._desk.heads.read(data[: data.find(b"\r\n\r\n") + 4])
-        ready = self._desk.index.find(asked.path) if asked else None
-        busy = self.transport is None or self.transport.get_write_buffer_size()
-        return ready is not None and ready.file is not None and not busy

@@ -116,7 +116,7 @@ class Crew:
     def _hear(self, number: int, kind: bytes, rest: bytes, descriptor: int | None) -> None:
         if kind == CONNECTION and descriptor is not None:
             assert self.take
-            self._later(self.take(descriptor, rest))
+            self.take(descriptor, rest)
         elif kind == FIGURES:
             self._figures.add(json.loads(rest))
         elif kind == READY:

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from mediaserver.address import open_address
 from mediaserver.app import build_app
+from mediaserver.ops import FIGURES
 from mediaserver.settings import Settings
 from tests.mediaserver.conftest import ScriptedFaceWorker, presentation
 from tests.mediaserver.rfc9110 import Target
@@ -40,6 +41,10 @@ class House:
     def call(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run something inside the server's loop and return its result."""
         return self.begin(work).result(60)
+
+    def connections(self) -> int:
+        """How many clients are connected, whoever serves them."""
+        return int(self.app[FIGURES].text().partition("\nmediaserver_connections ")[2].split()[0])
 
     def begin(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
         """Start something inside the server's loop."""

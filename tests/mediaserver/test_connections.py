@@ -117,13 +117,8 @@ def test_a_client_that_takes_nothing_is_dropped(root: tuple[Path, bool]):
     ):
         wire.write(FILM)
         wire.exactly(1000)
-        while house.call(connections(house)):
+        while house.connections():
             time.sleep(0.05)
-
-
-async def connections(house: House) -> int:
-    assert house.runner.server
-    return len(house.runner.server.connections)
 
 
 def test_refusals_of_heads_are_in_our_words_and_name_no_program(root: tuple[Path, bool], caplog):

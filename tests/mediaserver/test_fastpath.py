@@ -169,14 +169,9 @@ def test_clients_that_reset_in_the_middle_leave_nothing_open(house: House, furni
             wire.write(head(FILM))
             wire.exactly(5000)
             wire.reset()
-    until(lambda: house.call(connections(house)) == 0)
+    until(lambda: house.connections() == 0)
     assert [name for name in descriptors() if "socket" not in name] == before
     assert sum("socket" in name for name in descriptors()) < 12
-
-
-async def connections(house: House) -> int:
-    assert house.runner.server
-    return len(house.runner.server.connections)
 
 
 def until(holds: object) -> None:
