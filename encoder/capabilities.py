@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from encoder.errors import ToolFailed
 from encoder.tools import run_tool
@@ -14,7 +16,7 @@ _WORDS = {
     "x264": ("encoders", "libx264"),
     "aac": ("encoders", "aac"),
     "prores": ("decoders", "prores"),
-    "png": ("encoders", "png"),
+    "png": ("decoders", "png"),
     "x265": ("encoders", "libx265"),
     "svt_av1": ("encoders", "libsvtav1"),
     "vp9": ("encoders", "libvpx-vp9"),
@@ -25,6 +27,18 @@ _WORDS = {
 }
 LAYERED = {"vp9": "libvpx-vp9", "hevc": "libx265"}
 NEEDED = ("x264", "aac", "prores")
+# What it costs to be without the others, until a build has them all.
+COSTS = {
+    "png": "masters in PNG are refused",
+    "x265": "HEVC is left out",
+    "svt_av1": "AV1 is left out",
+    # It could not be verified.
+    "dav1d": "AV1 is left out",
+    "vp9": "transparent films become opaque",
+    "zscale": "HDR masters are refused",
+}
+Measure = Literal["libvmaf", "xpsnr"]
+REMEDY = "`mediaserver setup` fetches an ffmpeg that can do all of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +67,31 @@ class Capabilities:
         """Names of all that are not there."""
         return tuple(field.name for field in fields(self) if not getattr(self, field.name))
 
+    @property
+    def av1(self) -> bool:
+        return self.svt_av1 and self.dav1d
+
+    @property
+    def measure(self) -> Measure | None:
+        """The filter that tells how good a picture looks; without one, qualities are the usual ones."""
+        return "libvmaf" if self.libvmaf else "xpsnr" if self.xpsnr else None
+
+    def lacks(self, of: Collection[str]) -> str:
+        """Say what is missing of the names in `of` and what that costs, as the end of a sentence; "" if nothing."""
+        costs = {**COSTS, "libvmaf": "qualities are chosen by XPSNR and not by VMAF"}
+        if not self.measure:
+            costs |= dict.fromkeys(("libvmaf", "xpsnr"), "qualities are the usual ones and not chosen for each film")
+        felt = {name: costs[name] for name in self.absent if name in of and name in costs}
+        return f"lacks {', '.join(felt)}: {', '.join(dict.fromkeys(felt.values()))}" if felt else ""
+
 
 def probe_capabilities(ffmpeg: Path) -> Capabilities:
-    """Ask `ffmpeg`; raises ToolMissing or ToolFailed if it does not run."""
+    """Ask `ffmpeg`, once for each of its builds; raises ToolMissing or ToolFailed if it does not run."""
+    return _asked(ffmpeg, ffmpeg.stat().st_mtime_ns if ffmpeg.is_file() else 0)
+
+
+@cache
+def _asked(ffmpeg: Path, _: int) -> Capabilities:
     lists = {kind: _names(ffmpeg, kind) for kind in ("encoders", "decoders", "filters")}
     return Capabilities(**{name: word in lists[kind] for name, (kind, word) in _WORDS.items()})
 

@@ -11,6 +11,7 @@ from typing import Any
 import ffmpeg
 
 from encoder import alpha
+from encoder.capabilities import Measure
 from encoder.damage import MOST_ERRORS
 from encoder.master import Screen
 from encoder.model import Footage, Grid, Ladder, Master, Rung, Slot, Track, Transfer
@@ -66,27 +67,39 @@ def sample_command(
     """Return the process that encodes a few frames with each of `tries`, as `<name>_<crf>.mp4` in `work`."""
     originals = _frames(master, ladder.grid, frames, preroll_s=Fraction(0))
     branches = _common_light(originals, master.footage, ladder.rungs[0]).split()
-    outputs = [_encoded(branches[i], rung, ladder.grid, work / _trial(rung, "mp4")) for i, rung in enumerate(tries)]
+    outputs = [_encoded(branches[i], rung, ladder.grid, work / trial_file(rung, "mp4")) for i, rung in enumerate(tries)]
     return _whole(outputs, tools)
 
 
 def score_command(
-    master: Master, ladder: Ladder, tries: tuple[Rung, ...], frames: range, *, work: Path, tools: Tools
+    master: Master,
+    ladder: Ladder,
+    tries: tuple[Rung, ...],
+    frames: range,
+    *,
+    measure: Measure,
+    work: Path,
+    tools: Tools,
 ) -> list[str]:
-    """Return the process that compares them with the master at the size of the top rung; writes `<name>_<crf>.json`."""
+    """Return the process that compares them with the master at the size of the top rung.
+
+    Writes `<name>_<crf>.log` for each: libvmaf's JSON, or a line of XPSNR for every picture.
+    """
     top = ladder.rungs[0]
     whole = _frames(master, ladder.grid, frames, preroll_s=Fraction(0))
     originals = _scaled(_common_light(whole, master.footage, top), top).split()
     outputs = []
     for i, rung in enumerate(tries):
-        made = _scaled(ffmpeg.input(str(work / _trial(rung, "mp4"))).video.filter("setpts", "PTS-STARTPTS"), top)
-        log = {"log_fmt": "json", "log_path": str(work / _trial(rung, "json")), "n_threads": 2, "n_subsample": 4}
-        scored = ffmpeg.filter([made, originals[i]], "libvmaf", **log)
+        made = _scaled(ffmpeg.input(str(work / trial_file(rung, "mp4"))).video.filter("setpts", "PTS-STARTPTS"), top)
+        log = str(work / trial_file(rung, "log"))
+        vmaf = {"log_fmt": "json", "log_path": log, "n_threads": 2, "n_subsample": 4}
+        how = vmaf if measure == "libvmaf" else {"stats_file": log}
+        scored = ffmpeg.filter([made, originals[i]], measure, **how)
         outputs.append(ffmpeg.output(scored, "-", f="null"))
     return _whole(outputs, tools)
 
 
-def _trial(rung: Rung, suffix: str) -> str:
+def trial_file(rung: Rung, suffix: str) -> str:
     return f"{rung.name}_{rung.crf}.{suffix}"
 
 

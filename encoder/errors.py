@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +21,16 @@ class ToolMissing(EncoderError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"The program {name} was not found.")
+
+
+class ToolLacks(EncoderError):
+    """The ffmpeg that was found cannot do what this master needs."""
+
+    code = "tool_lacks"
+    hint = "Run `mediaserver setup`: it fetches an ffmpeg that can do all of it and goes before every other."
+
+    def __init__(self, ffmpeg: Path, names: Iterable[str], master: Path) -> None:
+        super().__init__(f"{ffmpeg} lacks {', '.join(names)}: without that no chapter can be made of {master.name!r}.")
 
 
 class ToolFailed(EncoderError):

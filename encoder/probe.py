@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
@@ -20,6 +21,7 @@ from encoder.errors import (
     PictureTooSmall,
     ToolFailed,
 )
+from encoder.guard import ANY, Care
 from encoder.languages import UNKNOWN, shortened
 from encoder.model import Footage, Master, Sound, Track, Transfer
 from encoder.screen import with_screen
@@ -32,25 +34,27 @@ FIRST_BOXES = (b"ftyp", b"wide", b"mdat", b"free", b"skip", b"pnot")
 MOST_TRACKS = 16
 # At its end a picture stands for longer than this only in a file whose clock is wrong.
 LONGEST_STILL_S = 60
+LONGEST_LOOK_S = 120
 FIELDS: dict[str, Literal["tff", "bff"]] = {"tt": "tff", "tb": "tff", "bb": "bff", "bt": "bff"}
 TRANSFERS: dict[str, Transfer] = {"smpte2084": "pq", "arib-std-b67": "hlg"}
 
 
-def probe(path: Path, tools: Tools) -> Master:
+def probe(path: Path, tools: Tools, care: Care = ANY) -> Master:
     """Look at a master; raises MasterMissing, MasterForbidden, MasterUnreadable, MasterTruncated, CodecUnsupported,
-    NoPicture, PictureTooSmall, PictureTooLarge.
+    NoPicture, PictureTooSmall, PictureTooLarge, ToolCancelled.
     """
     _check_open(path)
-    answer = _ask(path, tools)
+    brief = replace(care, timeout_s=LONGEST_LOOK_S)
+    answer = _ask(path, tools, brief)
     master = master_of(path, answer, path.stat().st_size)
-    _check_end(path, answer, tools)
-    return with_screen(with_alpha(master, _first_picture(master, tools), tools), tools)
+    _check_end(path, answer, tools, brief)
+    return with_screen(with_alpha(master, _first_picture(master, tools, brief), tools, care), tools, brief)
 
 
 def probe_tracks(path: Path, tools: Tools) -> tuple[Track, ...]:
     """Return the sounds of any file; raises what `probe` raises of files that are none."""
     _check_open(path)
-    return _tracks(path, _ask(path, tools).get("streams", []))
+    return _tracks(path, _ask(path, tools, Care(timeout_s=LONGEST_LOOK_S)).get("streams", []))
 
 
 def _check_open(path: Path) -> None:
@@ -63,15 +67,15 @@ def _check_open(path: Path) -> None:
         raise MasterForbidden(path) from error
 
 
-def _ask(path: Path, tools: Tools) -> dict[str, Any]:
+def _ask(path: Path, tools: Tools, care: Care) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = json.loads(run_tool(command(path, tools), timeout_s=120))
+        answer: dict[str, Any] = json.loads(run_tool(command(path, tools), care=care))
     except ToolFailed as failure:
         raise _refusal(path, failure) from failure
     return answer
 
 
-def _check_end(path: Path, said: dict[str, Any], tools: Tools) -> None:
+def _check_end(path: Path, said: dict[str, Any], tools: Tools, care: Care) -> None:
     """Find out in milliseconds what would else fail after a long encode: pictures cut off, and a clock that lies."""
     video = next(s for s in said["streams"] if _is_picture(s))
     end_s = timing_of(video, said.get("format", {})).end_s
@@ -81,7 +85,8 @@ def _check_end(path: Path, said: dict[str, Any], tools: Tools) -> None:
     last = f"{float(max(Fraction(0), end_s - 1)):.3f}%"
     words = (str(tools.ffprobe), *ask, "-read_intervals", last, "-i", f"file:{path}")
     try:
-        times = [float(word) for word in run_tool(words).decode().replace(",", "\n").split() if word != "N/A"]
+        shown = run_tool(words, care=care).decode().replace(",", "\n").split()
+        times = [float(word) for word in shown if word != "N/A"]
     except ToolFailed:
         times = []
     if not times:
@@ -92,14 +97,13 @@ def _check_end(path: Path, said: dict[str, Any], tools: Tools) -> None:
             raise MasterTruncated(path, f"it claims to be {float(end_s):.1f} s long, but {gap}")
 
 
-def _first_picture(master: Master, tools: Tools) -> str:
+def _first_picture(master: Master, tools: Tools, care: Care) -> str:
     """Decode one picture, so that a codec that nobody here knows is refused and does not fail; return a line on it."""
     source = ("-i", f"file:{master.path}", "-map", f"0:v:{master.footage.number}")
     shown, said = ("-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"), list[str]()
+    words = (str(tools.ffmpeg), "-hide_banner", "-nostdin", *source, *shown)
     try:
-        run_tool(
-            (str(tools.ffmpeg), "-hide_banner", "-nostdin", *source, *shown), timeout_s=120, on_complaints=said.append
-        )
+        run_tool(words, care=replace(care, said=None), on_complaints=said.append)
     except ToolFailed as failure:
         if "ecoder" in failure.stderr_tail and "not found" in failure.stderr_tail:
             raise CodecUnsupported(master.path, "its pictures") from failure

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from encoder.errors import ToolFailed
+from encoder.guard import Care
 from encoder.master import Master, Screen
 from encoder.tools import Tools, run_tool
 
@@ -15,13 +16,13 @@ from encoder.tools import Tools, run_tool
 NAMES = ("G", "B", "R", "WP")
 
 
-def with_screen(master: Master, tools: Tools) -> Master:
+def with_screen(master: Master, tools: Tools, care: Care) -> Master:
     """Ask the first picture; a master without a word of it, or of which none can be had, stays as it is."""
     if master.footage.transfer != "pq":
         return master
     ask = ("-v", "error", "-select_streams", f"v:{master.footage.number}", "-show_frames", "-read_intervals", "%+#1")
     try:
-        answer = run_tool((str(tools.ffprobe), *ask, "-of", "json", "-i", f"file:{master.path}"), timeout_s=120)
+        answer = run_tool((str(tools.ffprobe), *ask, "-of", "json", "-i", f"file:{master.path}"), care=care)
     except ToolFailed:
         return master
     pictures = json.loads(answer).get("frames", [])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from encoder import alpha, damage, encoding, package, publish, quality, stills, stock
-from encoder.capabilities import layered_codecs
+from encoder.capabilities import REMEDY, Measure, layered_codecs, probe_capabilities
 from encoder.captions import captions_of, to_webvtt
 from encoder.chapter import chapter_id, check_alone
 from encoder.chunk import CHUNK_S, Chunk, chunks_of, join
@@ -20,6 +20,7 @@ from encoder.errors import (
     BadSidecar,
     MasterMissing,
     SameChapterTwice,
+    ToolLacks,
     VerificationFailed,
 )
 from encoder.guard import ANY, Care
@@ -99,7 +100,7 @@ class Plan:
 def plan(
     path: Path,
     tools: Tools,
-    cancelled: Callable[[], bool] | None = None,
+    care: Care = ANY,
     chunk_s: Fraction = CHUNK_S,
     choices: Choices = PLAIN,
     *,
@@ -107,18 +108,20 @@ def plan(
 ) -> Plan:
     """Probe a master and what lies beside it, and decide; reads the whole file for its version's name.
 
-    What was measured before of the same film is taken from what is `in_stock`.
+    What was measured before of the same film is taken from what is `in_stock`. What this ffmpeg cannot do is left out.
 
-    Raises BadChapterName, ReservedChapterName, SameChapterTwice, BadSidecar, ToolCancelled and what `probe` raises.
+    Raises BadChapterName, ReservedChapterName, SameChapterTwice, BadSidecar, ToolLacks, ToolCancelled and what `probe`
+    raises.
     """
     chapter = chapter_id(path)
     if not path.is_file():
         raise MasterMissing(path)
     check_alone(path, path.parent.iterdir())
-    master = probe(path, tools)
+    master, choices, measure = _as_able(probe(path, tools, care), choices, tools)
     ladder = ladder_for(master, choices)
     sidecar = read_sidecar(path, ladder.grid)
-    master = alpha.as_told(master, sidecar.alpha, layered_codecs(tools.ffmpeg))
+    layered = layered_codecs(tools.ffmpeg) if master.footage.alpha else frozenset()
+    master = alpha.as_told(master, sidecar.alpha, layered)
     ladder = replace(ladder, tracks=tracks_of(master, sidecar, tools))
     master = replace(master, notes=(*master.notes, *channel_notes(ladder.tracks)))
     slots = tuple((slot, sidecar.narration(slot)) for slot in sidecar.slots)
@@ -126,15 +129,14 @@ def plan(
         if narration is None and ladder.sound is None:
             raise BadSidecar(sidecar_path(path), f"slot {slot.id!r} has no speech: the master is silent.")
     captions = captions_of(path)
-    sources = _sources(path, sidecar, captions, cancelled)
-    version = stock.key(choices, sidecar.title, sources.content)[:12]
-    qualities_key = stock.qualities_key(master, ladder, sources)
-    if choices.ladder == "title":
-        ladder = quality.chosen(master, ladder, tools, cancelled, in_stock.qualities.get(qualities_key))
+    sources = _sources(path, sidecar, captions, care.cancelled)
+    version = stock.key(choices, measure, sorted(layered), sidecar.title, sources.content)[:12]
+    qualities_key = stock.qualities_key(master, ladder, sources, measure)
+    known = in_stock.qualities.get(qualities_key)
+    ladder = quality.chosen(master, ladder, measure, tools, care=care, known=known)
     ladder = with_trick_play(ladder)
     if master.footage.alpha:
-        hevc = "hevc" in layered_codecs(tools.ffmpeg)
-        ladder = alpha.rungs_of(ladder, hevc=hevc, below=bool(slots))
+        ladder = alpha.rungs_of(ladder, hevc="hevc" in layered, below=bool(slots))
     keys = _keys(master, ladder, slots, captions, sources=sources, choices=choices)
     return Plan(
         *(chapter, version, sidecar.title, master, ladder, slots, chunks_of(ladder.grid, chunk_s), captions),
@@ -143,6 +145,21 @@ def plan(
         qualities_key=qualities_key,
         markers=sidecar.markers,
     )
+
+
+def _as_able(master: Master, choices: Choices, tools: Tools) -> tuple[Master, Choices, Measure | None]:
+    """Return what ffmpeg can do of what is wanted, and how it measures; a note tells of the rest. Raises ToolLacks."""
+    able = probe_capabilities(tools.ffmpeg)
+    needed = ("x264", "aac", *(("zscale",) if master.footage.transfer != "sdr" else ()))
+    if missing := [name for name in needed if name in able.absent]:
+        raise ToolLacks(tools.ffmpeg, missing, master.path)
+    measured = choices.ladder == "title" and master.duration_s >= quality.SHORTEST_S
+    wanted = {"svt_av1": choices.av1, "dav1d": choices.av1, "x265": choices.hevc, "libvmaf": measured}
+    if lacks := able.lacks([name for name, is_wanted in wanted.items() if is_wanted]):
+        note = f"This ffmpeg {lacks}. {REMEDY}; then `mediaserver retry`."
+        master = replace(master, notes=(*master.notes, note))
+    choices = replace(choices, av1=choices.av1 and able.av1, hevc=choices.hevc and able.x265)
+    return master, choices, able.measure if measured else None
 
 
 def _sources(

@@ -63,10 +63,10 @@ def key(*made_from: object) -> str:
     return hashlib.sha256(repr((RECIPE, *made_from)).encode()).hexdigest()[:32]
 
 
-def qualities_key(master: Master, ladder: Ladder, sources: Sources) -> str:
-    """Return the key of the measured qualities, from the ladder as it is before they are measured."""
+def qualities_key(master: Master, ladder: Ladder, sources: Sources, measure: str | None) -> str:
+    """Return the key of the qualities measured so, from the ladder as it is before they are measured."""
     h264 = tuple(rung for rung in ladder.rungs if rung.codec == "h264")
-    return key("qualities", sources[master.path], master.footage, ladder.grid, h264)
+    return key("qualities", sources[master.path], master.footage, ladder.grid, h264, measure)
 
 
 def picture_keys(master: Master, ladder: Ladder, sources: Sources) -> dict[str, str]:

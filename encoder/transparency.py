@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
-from encoder.errors import ToolCancelled
+from encoder.guard import Care
 from encoder.master import Alpha
 from encoder.model import Footage, Master
-from encoder.tools import Tools, open_tool
+from encoder.tools import Tools, run_tool
 
 # Of 255: what an editor's program rounds is no transparency.
 OPAQUE = 254
@@ -21,14 +20,14 @@ ORDINARY = "It has an alpha channel, but nothing in it is transparent; it become
 HDR = "Its transparency is left out: that of HDR pictures is not supported."
 
 
-def with_alpha(master: Master, first_picture: str, tools: Tools) -> Master:
+def with_alpha(master: Master, first_picture: str, tools: Tools, care: Care) -> Master:
     """Return the master with what its alpha channel is, from the report on its first picture, or a note that says why
     it is taken for an ordinary one. Raises ToolFailed.
     """
     footage = told_of(first_picture, master.footage)
     if not footage.alpha:
         return master
-    note = HDR if footage.transfer != "sdr" else "" if is_transparent(master, tools) else ORDINARY
+    note = HDR if footage.transfer != "sdr" else "" if is_transparent(master, tools, care) else ORDINARY
     return replace(master, notes=(*master.notes, note)) if note else replace(master, footage=footage)
 
 
@@ -43,15 +42,21 @@ def told_of(first_picture: str, footage: Footage) -> Footage:
     return replace(footage, alpha=kept, matrix="bt709" if untold else "")
 
 
-def is_transparent(master: Master, tools: Tools, cancelled: Callable[[], bool] | None = None) -> bool:
-    """Decode until a picture is not opaque; raises ToolFailed, ToolCancelled."""
-    with open_tool(command(master, tools)) as child:
-        for line in child.stdout:
-            if cancelled and cancelled():
-                raise ToolCancelled
-            if lowest(line.decode("utf-8", "replace")) < OPAQUE:
-                return True
-        child.check()
+class _Transparent(Exception):
+    """Nothing more has to be looked at."""
+
+
+def is_transparent(master: Master, tools: Tools, care: Care) -> bool:
+    """Decode until a picture is not opaque; raises ToolFailed, ToolStalled, ToolCancelled."""
+
+    def look(line: str) -> None:
+        if lowest(line) < OPAQUE:
+            raise _Transparent
+
+    try:
+        run_tool(command(master, tools), on_line=look, care=replace(care, silent=True))
+    except _Transparent:
+        return True
     return False
 
 

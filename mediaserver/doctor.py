@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from encoder.capabilities import probe_capabilities
+from encoder.capabilities import REMEDY, probe_capabilities
 from encoder.errors import EncoderError
 from encoder.tools import cache_folder, find_tools
 from lipsync.checkpoint import check_converted, converted
@@ -81,9 +81,9 @@ def _programs() -> Iterator[Finding]:
         yield Finding("ffmpeg", "bad", str(error), error.hint)
         return
     if able.missing:
-        yield Finding("ffmpeg", "bad", f"{tools.ffmpeg} cannot do {', '.join(able.missing)}.", "Use a full build.")
-    elif able.absent:
-        yield Finding("ffmpeg", "warning", f"{tools.ffmpeg} lacks {', '.join(able.absent)}.", "Nothing needs it today.")
+        yield Finding("ffmpeg", "bad", f"{tools.ffmpeg} cannot do {', '.join(able.missing)}.", f"{REMEDY}.")
+    elif lacks := able.lacks(able.absent):
+        yield Finding("ffmpeg", "warning", f"{tools.ffmpeg} {lacks}.", f"{REMEDY}.")
     else:
         yield Finding("ffmpeg", "ok", f"{tools.ffmpeg} can do all that is asked of it.")
 

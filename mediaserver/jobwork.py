@@ -180,7 +180,7 @@ class Work:
             self.check()
             if not isinstance(error, EncoderError | LipsyncError):
                 _log.exception("%s failed unexpectedly.", name)
-            refused = name == "plan" and isinstance(error, EncoderError)
+            refused = name == "plan" and isinstance(error, EncoderError) and not isinstance(error, ToolFailed)
             self._note(**_facts(error), refused=refused, paused=None, fps=None, eta_s=None)
             raise JobFailed(str(error)) from None
 
@@ -190,7 +190,7 @@ class Work:
             check_settled(self._path, self._order.settle_s)
         chunk_s = Fraction(str(self._settings.chunk_s))
         known = Stock.of(self._media)
-        plan = stages.plan(self._path, find_tools(), self.stopped, chunk_s, self._choices, in_stock=known)
+        plan = stages.plan(self._path, find_tools(), self._care, chunk_s, self._choices, in_stock=known)
         self._note(chapter=plan.chapter, version=plan.version, notes=list(plan.master.notes))
         if stages.is_published(plan, self._media):
             self._note(percent=100)

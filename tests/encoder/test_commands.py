@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_a_chunk_in_the_middle_is_entered_a_second_before_and_cut_to_the_frame()
 
 def test_a_sample_is_decoded_alone_and_compared_with_the_same_pictures():
     master, ladder = plan()
-    for make in (commands.sample_command, commands.score_command):
+    for make in (commands.sample_command, partial(commands.score_command, measure="libvmaf")):
         words = make(master, ladder, ladder.rungs[:1], range(100, 116), work=WORK, tools=TOOLS)
         assert words[words.index("-ss") + 1] == "3.980000"
         assert "fps=fps=25:start_time=4.0[" in filters(words)

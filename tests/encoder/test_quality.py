@@ -10,7 +10,7 @@ import pytest
 from encoder.ladder import ladder_for
 from encoder.model import Choices, Grid
 from encoder.probe import probe
-from encoder.quality import COARSEST, FINEST, MOST, SHORTEST_S, Trial, chosen, decide, samples_of
+from encoder.quality import COARSEST, FINEST, MOST, SHORTEST_S, Trial, chosen, decide, samples_of, xpsnr_score_of
 from encoder.tools import Tools
 from tests.masters import make_master
 
@@ -51,6 +51,14 @@ def test_a_rung_that_never_saves_anything_is_left_out():
     assert list(decide(["1080p", "720p"], [*trials("1080p", 98, 91), *trials("720p", 88, 81, 4000)])) == ["1080p"]
 
 
+@pytest.mark.parametrize(("decibels", "vmaf"), [("36.07", 84.4), ("37.01", 93.2), ("41.9", 98.7), ("inf", 100)])
+def test_xpsnr_is_brought_to_the_scale_of_vmaf(decibels: str, vmaf: float):
+    """Pairs that were measured on the same pictures."""
+    line = f"n:    1  XPSNR y: {decibels}  XPSNR u: 34.2  XPSNR v: 34.1\n"
+    average = "\nXPSNR average, 2 frames  y: 1.0  u: 34.6  v: 34.6  (minimum: 1.0)\n"
+    assert xpsnr_score_of(line * 2 + average) == pytest.approx(vmaf, abs=5)
+
+
 def test_samples_are_spread_over_the_film():
     assert samples_of(Grid(Fraction(25), 50, 1000)) == (range(250, 266), range(750, 766))
     assert len(samples_of(Grid(Fraction(25), 50, 25 * 120))) == 4
@@ -66,7 +74,7 @@ def test_a_film_is_measured_and_each_rung_gets_its_own_crf(tools: Tools, tmp_pat
         path = tmp_path / f"{name}.mov"
         make_master(path, size="256x144", frames=frames, channels=0, codec=codec, tools=tools)
         master = probe(path, tools)
-        ladder = chosen(master, ladder_for(master), tools)
+        ladder = chosen(master, ladder_for(master), "libvmaf", tools)
         assert [rung.codec for rung in ladder.rungs] == ["h264", "av1"]
         found[name] = ladder.rungs[0].crf
     assert found["still"] is not None

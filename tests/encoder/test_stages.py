@@ -76,7 +76,7 @@ def test_the_same_content_makes_the_same_version_and_a_changed_file_beside_it_an
 
 def test_reading_a_large_master_can_be_cancelled(tools: Tools, tmp_path: Path):
     with pytest.raises(ToolCancelled):
-        stages.plan(make_master(tmp_path / "part2.mov", frames=5, tools=tools), tools, lambda: True)
+        stages.plan(make_master(tmp_path / "part2.mov", frames=5, tools=tools), tools, Care(cancelled=lambda: True))
 
 
 def test_every_stage_may_run_twice(tools: Tools, tmp_path: Path):

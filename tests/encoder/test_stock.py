@@ -148,7 +148,7 @@ def test_leaving_out_a_codec_encodes_nothing_and_no_setting_is_taken_for_another
 
 def test_what_was_measured_of_a_film_is_not_measured_again(studio: Studio, monkeypatch: pytest.MonkeyPatch):
     known: list[object] = []
-    monkeypatch.setattr(stages.quality, "chosen", lambda *what: known.append(what[-1]) or what[1])
+    monkeypatch.setattr(stages.quality, "chosen", lambda *what, **how: known.append(how["known"]) or what[1])
     studio.publish()
     assert known == [{"180p": 20}]
 

@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from encoder.capabilities import Capabilities
 from mediaserver import doctor
 from mediaserver.cli import main
 from mediaserver.doctor import Finding, examine
@@ -45,6 +46,29 @@ def test_without_a_cache_everything_that_setup_fetches_is_missing(
     for part in ("bin/ffmpeg", "models/face_landmarker.task", "ffmpeg", "players"):
         assert of(findings, part).state == "bad"
         assert "mediaserver setup" in of(findings, part).hint
+
+
+@pytest.mark.parametrize(
+    ("missing", "state", "says"),
+    [
+        ({}, "ok", "can do all that is asked of it."),
+        ({"xpsnr"}, "ok", "can do all that is asked of it."),
+        ({"svt_av1", "dav1d"}, "warning", "lacks svt_av1, dav1d: AV1 is left out."),
+        ({"libvmaf"}, "warning", "lacks libvmaf: qualities are chosen by XPSNR and not by VMAF."),
+        ({"libvmaf", "xpsnr"}, "warning", "qualities are the usual ones and not chosen for each film."),
+        ({"zscale"}, "warning", "HDR masters are refused."),
+        ({"x264", "zscale"}, "bad", "cannot do x264."),
+    ],
+)
+def test_what_an_ffmpeg_lacks_is_told_with_what_it_costs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, missing: set[str], state: str, says: str
+):
+    able = Capabilities(**{field.name: field.name not in missing for field in fields(Capabilities)})
+    monkeypatch.setattr(doctor, "probe_capabilities", lambda _: able)
+    found = of(examine(settings), "ffmpeg")
+    assert found.state == state
+    assert found.sentence.endswith(says)
+    assert ("mediaserver setup" in found.hint) == (state != "ok")
 
 
 def test_a_damaged_file_is_told_from_a_missing_one(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
