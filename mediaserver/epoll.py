@@ -11,10 +11,10 @@ from contextlib import suppress
 from time import monotonic
 from typing import Protocol
 
-from mediaserver.ready import Index
+from mediaserver.ready import CLOCK, Index
 
-# How often, and of how many sockets, news is taken before the loop's other work: a round of the loop is dear.
-ROUNDS, EVENTS = 4, 256
+# How long, and of how many sockets at once, news is taken before the loop's other work: a round of the loop is dear.
+TURN_S, EVENTS = 0.004, 256
 # How often every connection is looked at: for its time being over, or for a transfer that has not moved, since nothing
 # tells that a file has become shorter.
 LOOK_S = 0.5
@@ -66,12 +66,11 @@ class Watch:
 
     def _wake(self) -> None:
         watched, looked = self._watched, self._looked
-        for _ in range(ROUNDS):
-            events = self._poll.poll(0, EVENTS)
-            if not events:
-                return
+        self.now_s = monotonic()
+        until_s = self.now_s + TURN_S
+        while self.now_s < until_s and (events := self._poll.poll(0, EVENTS)):
             looked.clear()
-            self.now_s = monotonic()
+            CLOCK.tick()
             for descriptor, _event in events:
                 if (found := watched.get(descriptor)) is not None:
                     try:
@@ -80,6 +79,7 @@ class Watch:
                         # news of the others is told only once
                         _log.exception("A connection is ended by a fault of ours.")
                         found.close()
+            self.now_s = monotonic()
 
     def _look(self) -> None:
         now_s = monotonic()

@@ -152,15 +152,13 @@ class FastConnection:
     # --- reading ---
 
     def move(self) -> None:
-        """Send what fits, then read what has come; behind a transfer requests wait in the socket."""
+        """Send what fits, or read what has come; behind a transfer requests wait in the socket."""
         if self._transfer:
             self._continue()
-        elif not self._behind:
-            self._read()
-
-    def _read(self) -> None:
+            return
         desk = self._desk
-        while True:
+        index = desk.index
+        while self._open and not self._transfer and not self._behind:
             try:
                 data = self._socket.recv(READ_BYTES)
             except BlockingIOError:
@@ -170,13 +168,13 @@ class FastConnection:
             if not data:
                 self.close()
                 return
-            known = desk.index.known.get(data)
-            if known is not None and not self._held and self._refusal is None and desk.index.is_true(known):
+            known = index.known.get(data)
+            if known and not self._held and self._refusal is None and index.looked[known.shelf] == known.generation:
                 self._note(known.asked, known.reply, desk.watch.now_s)
                 self._send(known.reply, known.asked)
             else:
                 self._take(data)
-            if len(data) < READ_BYTES or self._transfer or self._behind or not self._open:
+            if len(data) < READ_BYTES:
                 return
 
     # --- heads ---
@@ -208,6 +206,7 @@ class FastConnection:
 
     def _answer_head(self, head: bytes) -> int | None:
         """Answer a head, or begin to; return the length of the body, or None if another must answer."""
+        CLOCK.tick()
         desk, personal = self._desk, head.startswith(_PERSONAL)
         found = desk.find(head)
         if found is None or (found[1].file and not personal and not desk.files):
@@ -231,14 +230,14 @@ class FastConnection:
         if self._desk.watch.closing:
             self.close()
         else:
-            self._read()
+            self.move()
 
     # --- answers ---
 
     def _note(self, asked: Asked, reply: Reply, now_s: float) -> None:
         """Count the answer; the connection's time begins anew."""
         self._since_s, self._answered = now_s, True
-        self._desk.figures.note(reply.status)
+        self._desk.figures.answers[reply.status] += 1
         if reply.scene:
             self._desk.figures.scene(reply.scene)
         if asked.cmcd:
@@ -249,7 +248,7 @@ class FastConnection:
 
         The head of a long body goes out with it, which saves the client a wake; beside a short one that costs more.
         """
-        text, file, gone, sent = reply.text(CLOCK.date()), reply.file, 0, 0
+        text, file, gone, sent = reply.text(CLOCK.date), reply.file, 0, 0
         began_s = monotonic() if self._desk.log else 0.0
         try:
             if file is None:
@@ -353,8 +352,8 @@ class FastConnection:
 
     def finish(self) -> None:
         """End as soon as what is being sent, or has been asked for, is sent."""
-        if not self._transfer and not self._behind:
-            self._read()
+        if not self._transfer:
+            self.move()
         if not self._transfer and not self._behind:
             self.close()
 

@@ -19,10 +19,10 @@ Counts = dict[str, Any]
 
 
 class Figures:
-    """Counts what is answered; gauges are asked when the figures are."""
+    """Counts what is answered, `answers` by status; gauges are asked when the figures are."""
 
     def __init__(self) -> None:
-        self._answers: Counter[int] = Counter()
+        self.answers: Counter[int] = Counter()
         self._scenes: Counter[str] = Counter()
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._players = Players()
@@ -30,10 +30,6 @@ class Figures:
 
     def gauge(self, name: str, help: str, value: Callable[[], float]) -> None:
         self._gauges[name] = (help, value)
-
-    def note(self, status: int) -> None:
-        """Count an answer."""
-        self._answers[status] += 1
 
     def scene(self, bound_to: str) -> None:
         """Count a late-bound segment."""
@@ -45,7 +41,7 @@ class Figures:
 
     async def count(self, request: web.Request, response: web.StreamResponse) -> None:
         """Count an answer; a signal of the application."""
-        self.note(response.status)
+        self.answers[response.status] += 1
         if said := spoken(request.query, request.headers):
             self.cmcd(said)
         if scene := response.headers.get("X-Scene"):
@@ -53,21 +49,21 @@ class Figures:
 
     def handed_over(self) -> Counts | None:
         """Return what has been counted since the last time, for the process that tells the figures; None if nothing."""
-        if not self._answers:
+        if not self.answers:
             return None
-        counts = {"answers": {str(status): n for status, n in self._answers.items()}, "players": self._players.taken()}
-        self._answers.clear()
+        counts = {"answers": {str(status): n for status, n in self.answers.items()}, "players": self._players.taken()}
+        self.answers.clear()
         return counts
 
     def add(self, counts: Counts) -> None:
         """Add what another process has counted."""
-        self._answers.update({int(status): n for status, n in counts["answers"].items()})
+        self.answers.update({int(status): n for status, n in counts["answers"].items()})
         self._players.add(counts["players"])
 
     def text(self) -> str:
         """Return the figures in Prometheus' text form, version 0.0.4."""
         lines = ["# HELP mediaserver_answers_total Answers by HTTP status.", "# TYPE mediaserver_answers_total counter"]
-        lines += [f'mediaserver_answers_total{{status="{status}"}} {n}' for status, n in sorted(self._answers.items())]
+        lines += [f'mediaserver_answers_total{{status="{status}"}} {n}' for status, n in sorted(self.answers.items())]
         lines += [
             "# HELP mediaserver_scenes_total Late-bound segments by what they were bound to.",
             "# TYPE mediaserver_scenes_total counter",

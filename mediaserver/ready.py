@@ -37,16 +37,15 @@ _FIXED = frozenset({"", "s", "api", "assets"})
 class Clock:
     """The last field of every head, with the empty line behind it; written once a second."""
 
-    __slots__ = ("_date", "_second")
+    __slots__ = ("_second", "date")
 
     def __init__(self) -> None:
-        self._date, self._second = b"", 0
+        self.date, self._second = b"", 0
 
-    def date(self) -> bytes:
+    def tick(self) -> None:
         now_s = int(time())
         if now_s != self._second:
-            self._second, self._date = now_s, f"Date: {format_date(now_s)}\r\n\r\n".encode()
-        return self._date
+            self._second, self.date = now_s, f"Date: {format_date(now_s)}\r\n\r\n".encode()
 
 
 CLOCK = Clock()
@@ -196,10 +195,6 @@ class Index:
         if found is not None and self._is_unchanged(found[1]):
             return found[0]
         return self._fetch(path)
-
-    def is_true(self, known: Known) -> bool:
-        """Whether a known answer still is the answer."""
-        return self.looked[known.shelf] == known.generation
 
     def keep(self, head: bytes, asked: Asked, reply: Reply) -> None:
         """Know a head that has been answered, if it is likely to come again."""
