@@ -168,7 +168,8 @@ def _sources(
     """Read everything that the chapter is made from: the same content is the same version."""
     masks = (path.with_name(slot.mask) for slot in sidecar.slots if slot.mask)
     speech = (file for _, file in (*sidecar.narrations, *sidecar.sounds))
-    texts = (file for _, file in captions)
+    transcripts = (path.with_name(f"{path.stem}.slot.{slot.id}.txt") for slot in sidecar.slots)
+    texts = (*(file for _, file in captions), *transcripts)
     return Sources.read(path, (sidecar_path(path), *speech, *masks, *texts), cancelled)
 
 

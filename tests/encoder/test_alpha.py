@@ -15,13 +15,15 @@ from encoder.bitstreams import hevc_sets, length_prefixed_units
 from encoder.boxes import read_samples
 from encoder.capabilities import layered_codecs
 from encoder.encoding import Progress, ProgressReader, goes_of
-from encoder.errors import BadSidecar, VerificationFailed
+from encoder.errors import BadSidecar, ToolCancelled, VerificationFailed
+from encoder.guard import Care
 from encoder.ladder import ladder_for, with_trick_play
 from encoder.master import Footage
 from encoder.model import Master, Presentation, Rendition
 from encoder.probe import probe
 from encoder.sidecar import read_sidecar
 from encoder.tools import Tools, run_tool
+from encoder.transparency import is_transparent
 from tests.encoder.conftest import Published
 from tests.masters import ALPHAS, PATCHES, make_master, make_transparent, publish
 
@@ -221,6 +223,15 @@ def test_an_alpha_channel_in_which_nothing_is_transparent_makes_an_ordinary_film
     plan = stages.plan(make_transparent(tmp_path / "glass.mov", frames=10, alphas=(255,) * 4), tools)
     assert {rung.alpha for rung in plan.ladder.rungs} == {""}
     assert "nothing in it is transparent" in plan.master.notes[0]
+
+
+def test_looking_for_transparency_ends_at_once_when_it_is_cancelled(tools: Tools, glass: Published, tmp_path: Path):
+    """A whole film may have to be decoded for it."""
+    asleep = tmp_path / "ffmpeg"
+    asleep.write_text("#!/bin/sh\nsleep 60\n")
+    asleep.chmod(0o755)
+    with pytest.raises(ToolCancelled):
+        is_transparent(glass.plan.master, replace(tools, ffmpeg=asleep), Care(cancelled=lambda: True))
 
 
 def test_transparency_that_is_not_wanted_is_left_out(tools: Tools, tmp_path: Path):

@@ -37,6 +37,36 @@ def test_a_published_version_is_current_and_no_part_remains(chapter: Path):
     assert sorted(file.name for file in chapter.iterdir()) == ["current", "v1"]
 
 
+def test_everything_is_written_through_to_the_disk_before_it_gets_its_name(
+    chapter: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """So that no loss of power leaves a name without its bytes."""
+    done: list[str] = []
+    sync, rename, replace = os.fsync, Path.rename, Path.replace
+
+    def synced(descriptor: int) -> None:
+        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).relative_to(chapter.parent)}")
+        sync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append(f"rename {path.name}")
+        return rename(path, target)
+
+    def replaced(path: Path, target: Path) -> Path:
+        done.append(f"rename {path.name}")
+        return replace(path, target)
+
+    finished(chapter, "v1")
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(Path, "replace", replaced)
+    publish(chapter, "v1")
+    assert done == [
+        *("sync part2/v1.part/presentation.json", "sync part2/v1.part", "rename v1.part", "sync part2"),
+        *("sync part2/current.new", "rename current.new", "sync part2"),
+    ]
+
+
 def test_publishing_twice_is_publishing_once(chapter: Path):
     finished(chapter, "v1")
     publish(chapter, "v1")

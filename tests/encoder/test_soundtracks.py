@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from encoder.model import Sound, Track
+from encoder.commands import audio_command, audio_file
+from encoder.model import Grid, Ladder, Sound, Track
 from encoder.probe import probe_tracks
 from encoder.soundtracks import channel_notes, levelled, with_surround
 from encoder.tools import Tools, run_tool
@@ -43,6 +46,17 @@ def test_every_client_gets_stereo_and_more_channels_are_told_of(channels: int, m
     tracks = with_surround((track,))
     assert [one.sound.channels for one in tracks] == made
     assert list(channel_notes(tracks)) == note
+
+
+def test_what_is_published_has_the_loudness_of_ebu_r128(tools: Tools, tmp_path: Path):
+    """In stereo and in 5.1, whatever the mix does to it."""
+    graph = "sine=frequency=997:r=48000:d=5,pan=5.1|FL=.5*c0|FR=.5*c0|FC=.3*c0|BL=.2*c0"
+    tracks = levelled(with_surround(probe_tracks(sound(tools, tmp_path / "film.wav", graph), tools)), tools)
+    grid = Grid(Fraction(25), 50, 125)
+    run_tool(audio_command(Ladder(grid, (), tracks), tmp_path, tools))
+    made = [replace(track, path=tmp_path / audio_file(track), gain_db=0.0, number=0) for track in tracks]
+    assert [track.sound.channels for track in made] == [2, 6]
+    assert [track.gain_db for track in levelled(tuple(made), tools)] == [pytest.approx(0, abs=0.3)] * 2
 
 
 def test_silence_stays_silence(tools: Tools, tmp_path: Path):

@@ -114,6 +114,13 @@ def test_changed_captions_change_the_captions_alone(studio: Studio):
     assert "Me" in (old / "captions_en.vtt").read_text("utf-8")
 
 
+def test_a_transcript_makes_a_new_version_and_encodes_nothing(studio: Studio):
+    old = current(studio)
+    (studio.raw / "part2.slot.you.txt").write_text("What is said.", "utf-8")
+    new = studio.publish()
+    assert (studio.ran, new != old) == ([], True)
+
+
 def test_captions_that_turn_out_to_be_in_another_language_are_another_version(studio: Studio):
     (studio.raw / "part2.en.srt").rename(studio.raw / "part2.de.srt")
     assert [caption.language for caption in Presentation.load(studio.publish()).captions] == ["de"]

@@ -170,17 +170,27 @@ def test_a_name_that_is_no_text_is_refused_and_can_be_listed(room: Room, film: P
     json.dumps(listed).encode()
 
 
-def test_a_master_that_is_taken_away_under_the_encoder_is_said_to_be_gone(
+def test_masters_that_are_taken_away_or_replaced_under_the_encoder_are_said_to_be(
     room: Room, film: Path, held_encode: Callable[[], None]
 ):
-    master = room.drop(film, "part2.mov")
-    with room.running() as jobs:
-        until(jobs, part2="running")
-        while {job["name"]: job for job in jobs.listing()}["part2.mov"]["stage"] != "encode":
+    masters = {name: room.drop(film, f"{name}.mov") for name in ("deleted", "replaced", "kept")}
+    with room.running(watching=False) as jobs:
+        ids = [jobs.submit(master, named=True) for master in masters.values()]
+        until(jobs, deleted="running", replaced="running")
+        while {job["stage"] for job in jobs.listing()} != {"encode", None} or not all(
+            job["chapter"] for job in jobs.listing()
+        ):
             time.sleep(0.02)
-        master.unlink()
-        room.drop(make_master(room.settings.raw.parent / "other.mov", frames=30), "part1.mov")
+        masters["deleted"].unlink()
+        make_master(masters["replaced"], frames=30)
         held_encode()
-        job = until(jobs, part2="failed", part1="published")["part2.mov"]
-    assert (job["code"], job["hint"]) == ("master_changed", MasterChanged.hint)
+        ended = {job.chapter: job for job in jobs.wait(ids)}
+    assert {name: job.state for name, job in ended.items()} == {
+        "deleted": "failed", "replaced": "failed", "kept": "published"
+    }  # fmt: skip
+    for name in ("deleted", "replaced"):
+        assert (ended[name].code, ended[name].hint) == ("master_changed", MasterChanged.hint)
+        said = f"'{name}.mov', or a file beside it, was changed or removed while it was encoded."
+        assert ended[name].sentence == said
+        assert room.current(name) is None
     assert room.leftovers() == []

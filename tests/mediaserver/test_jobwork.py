@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -51,22 +50,6 @@ def test_a_fault_of_ours_fails_one_job_in_words(room: Room, film: Path, monkeypa
         job = until(jobs, part2="failed")["part2.mov"]
     assert (job["code"], job["command"]) == ("unexpected", None)
     assert "KeyError" in (room.settings.state / "jobs.log").read_text("utf-8")
-
-
-def test_a_master_that_changes_under_the_encoder_is_not_published(
-    room: Room, film: Path, held_encode: Callable[[], None]
-):
-    master = room.drop(film, "part2.mov")
-    with room.running(watching=False) as jobs:
-        id = jobs.submit(master, named=True)  # noqa: A001
-        until(jobs, part2="running")
-        while jobs.listing()[0]["stage"] != "encode":
-            time.sleep(0.02)
-        os.utime(master)
-        held_encode()
-        (job,) = jobs.wait([id])
-    assert (job.state, job.code) == ("failed", "master_changed")
-    assert room.current("part2") is None
 
 
 @pytest.fixture
