@@ -53,7 +53,7 @@ speaker_consent = "a voice that was made"
 face = {x = 0.54, y = 0.09, w = 0.36, h = 0.8}
 compose = "KIND"
 """
-MANIFEST_S = 4.0
+MANIFEST_S, BEGUN_S = 4.0, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,17 +287,18 @@ async def main() -> None:
 
 @contextmanager
 def encoding(home: Path) -> Iterator[Child]:
-    """Encode the moving master again and again, into nothing that is served."""
+    """Encode the moving master again and again, as a job of this server's own, into nothing that is served."""
     beside = home / "beside"
     shutil.rmtree(beside, ignore_errors=True)
-    for name in ("raw", "media", "state"):
+    for name in ("raw", "media"):
         (beside / name).mkdir(parents=True)
     long = beside / "raw" / "long.mov"
     source = home / "raw" / "moving.mov"
     looped = ("-stream_loop", "20", "-i", str(source), "-c", "copy", str(long))
     run_tool([str(find_tools().ffmpeg), "-v", "error", *looped])
-    flags = [word for name in ("raw", "media", "state") for word in (f"--{name}", str(beside / name))]
+    flags = ("--raw", str(beside / "raw"), "--media", str(beside / "media"), "--state", str(home / "state"))
     with open_tool((*python_module("mediaserver"), "encode", str(long), *flags)) as child:
+        time.sleep(BEGUN_S)  # it is read first
         yield child
     shutil.rmtree(beside, ignore_errors=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -129,7 +129,7 @@ def plan(
         if narration is None and ladder.sound is None:
             raise BadSidecar(sidecar_path(path), f"slot {slot.id!r} has no speech: the master is silent.")
     captions = captions_of(path)
-    sources = _sources(path, sidecar, captions, care.cancelled)
+    sources = _sources(path, sidecar, captions, care)
     version = stock.key(choices, measure, sorted(layered), sidecar.title, sources.content)[:12]
     qualities_key = stock.qualities_key(master, ladder, sources, measure)
     known = in_stock.qualities.get(qualities_key)
@@ -162,15 +162,13 @@ def _as_able(master: Master, choices: Choices, tools: Tools) -> tuple[Master, Ch
     return master, choices, able.measure if measured else None
 
 
-def _sources(
-    path: Path, sidecar: Sidecar, captions: tuple[tuple[Caption, Path], ...], cancelled: Callable[[], bool] | None
-) -> Sources:
+def _sources(path: Path, sidecar: Sidecar, captions: tuple[tuple[Caption, Path], ...], care: Care) -> Sources:
     """Read everything that the chapter is made from: the same content is the same version."""
     masks = (path.with_name(slot.mask) for slot in sidecar.slots if slot.mask)
     speech = (file for _, file in (*sidecar.narrations, *sidecar.sounds))
     transcripts = (path.with_name(f"{path.stem}.slot.{slot.id}.txt") for slot in sidecar.slots)
     texts = (*(file for _, file in captions), *transcripts)
-    return Sources.read(path, (sidecar_path(path), *speech, *masks, *texts), cancelled)
+    return Sources.read(path, (sidecar_path(path), *speech, *masks, *texts), care)
 
 
 def _keys(

@@ -7,7 +7,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from encoder import alpha, damage
 from encoder.commands import audio_file
 from encoder.encoding import UNDER_WAY, keep
 from encoder.errors import BadPresentation, ToolCancelled
+from encoder.guard import ANY, LOOK_S, Care
 from encoder.model import Caption, Ladder, Master, Presentation, Rendition, Slot, Track
 from encoder.publish import PART
 
@@ -33,10 +35,10 @@ class Sources:
     digests: Mapping[Path, str]
 
     @classmethod
-    def read(cls, master: Path, beside: tuple[Path, ...], cancelled: Callable[[], bool] | None = None) -> Sources:
-        """Read all files to their ends; raises ToolCancelled."""
+    def read(cls, master: Path, beside: tuple[Path, ...], care: Care = ANY) -> Sources:
+        """Read all files to their ends, with a rest while `care` holds it; raises ToolCancelled."""
         files = dict.fromkeys((master, *beside))
-        return cls(master, {file: _digest(file, cancelled) for file in files if file.is_file()})
+        return cls(master, {file: _digest(file, care) for file in files if file.is_file()})
 
     def __getitem__(self, file: Path) -> str:
         return self.digests[file]
@@ -48,12 +50,14 @@ class Sources:
         return tuple((file.name.removeprefix(stem), digest) for file, digest in self.digests.items())
 
 
-def _digest(file: Path, cancelled: Callable[[], bool] | None) -> str:
+def _digest(file: Path, care: Care) -> str:
     digest = hashlib.sha256()
     with file.open("rb") as opened:
         while block := opened.read(BLOCK_BYTES):
-            if cancelled and cancelled():
-                raise ToolCancelled
+            while (cancelled := care.cancelled is not None and care.cancelled()) or (care.held and care.held()):
+                if cancelled:
+                    raise ToolCancelled
+                time.sleep(LOOK_S)
             digest.update(block)
     return digest.hexdigest()
 

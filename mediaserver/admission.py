@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,15 +16,21 @@ from encoder.errors import EncoderError
 from lipsync.errors import LipsyncError, WorkerDied
 from lipsync.protocols import Examined, FaceWorker, Fragment, Take
 from mediaserver.errors import QueueFull
+from mediaserver.forecast import Place, until_all_s, until_first_s
 from mediaserver.inserts import Insert, InsertStore
-from mediaserver.pace import Pace
+from mediaserver.pace import Cost, Pace
+from mediaserver.pulse import Pulse
 
 SHARE_S = 10.0
 """Every further scene of one viewer counts as due at least this much later than the one before."""
 MARGIN_S = 3.0
-CROWD_S, CROWDED = 60.0, 0.75
-"""How far back arrivals are counted to foresee the next ones, and the share of the time they may be thought to take."""
 """A render under way is put aside for a viewer who needs theirs earlier by more than this."""
+CROWD_S, FEW_S = 60.0, 20.0
+"""Arrivals are counted so far back, at most and at least, to foresee the next ones."""
+LIKELY, CROWDED = 0.75, 0.6
+"""Of the time that newcomers take in the mean this share is reckoned with, for what is likely lies below the mean;
+and the largest share of the time that they may be thought to take.
+"""
 _log = logging.getLogger(__name__)
 
 
@@ -48,13 +54,20 @@ class Scene:
         self.photo, self.face = b"", None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Work:
-    """What the worker does now."""
+    """What the worker does now; `moved_s` is the loop's time of its beginning or of its last whole segment."""
 
     scene: Scene
     renditions: tuple[str, ...]
+    segments: range
+    moved_s: float
     task: asyncio.Task[None]
+
+    def left_s(self, cost: Cost, missing: Sequence[int], now_s: float) -> float:
+        """Return what it still takes if all went as it used to; the segment in hand never takes less than nothing."""
+        left_s = cost.each_s * len(missing) if self.segments.start not in missing else cost.of(len(missing))
+        return max(cost.each_s * (len(missing) - 1), left_s - (now_s - self.moved_s))
 
 
 @dataclass(slots=True)
@@ -62,7 +75,7 @@ class Admission:
     """Makes scenes by when they will be on screen: every viewer's first rung before anybody's other rungs.
 
     One take at a time; what is put aside keeps its finished fragments. `finished` is called with every insert that has
-    become ready.
+    become ready, `stirred` fired when `at_work` may have changed.
     """
 
     examiner: FaceWorker
@@ -71,11 +84,13 @@ class Admission:
     limit: int
     finished: Callable[[Insert], None]
     pace: Pace = field(default_factory=Pace)
+    stirred: Pulse = field(default_factory=Pulse)
     _waiting: list[Scene] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _examining: asyncio.Lock = field(default_factory=asyncio.Lock)
     _uploads: int = 0
     _arrivals: deque[tuple[float, float]] = field(default_factory=deque)
+    _since_s: float | None = None
     _work: _Work | None = None
 
     @property
@@ -84,8 +99,9 @@ class Admission:
         return self._uploads + len({scene.insert.session for scene in self._waiting})
 
     @property
-    def rendering(self) -> bool:
-        return self._work is not None
+    def at_work(self) -> bool:
+        """Whether anything is done for a viewer, from the look at a photo to the last segment of the last rung."""
+        return self._work is not None or bool(self._waiting) or self._examining.locked()
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -100,16 +116,23 @@ class Admission:
 
     async def examine(self, photo: bytes) -> Examined:
         """Return the checked face and photo; raises what FaceWorker.examine raises. Never waits for a render."""
-        async with self._examining:
-            return await self.examiner.examine(photo)
+        try:
+            async with self._examining:
+                self.stirred.fire()
+                return await self.examiner.examine(photo)
+        finally:
+            self.stirred.fire()
 
     def add(self, scene: Scene) -> None:
         """Put a scene into the queue; renders start in `run`."""
         mine = [other for other in self._scenes() if other.insert.session == scene.insert.session]
-        scene.not_before_s = asyncio.get_running_loop().time() + SHARE_S * len(mine)
+        now_s = asyncio.get_running_loop().time()
+        scene.not_before_s = now_s + SHARE_S * len(mine)
         self._waiting.append(scene)
-        self._arrivals.append((asyncio.get_running_loop().time(), self._first_s(scene)))
+        self._since_s = now_s if self._since_s is None else self._since_s
+        self._arrivals.append((now_s, self._left_s(scene, (scene.insert.first,))))
         self._arrived.set()
+        self.stirred.fire()
         self._reconsider()
 
     def asked(self, insert: Insert, rendition: str, number: int, due_s: float) -> None:
@@ -126,27 +149,16 @@ class Admission:
 
         Whoever comes meanwhile gets a first rung before it: as many as came lately are reckoned with.
         """
-        own = self._scene_of(insert)
-        if own is None:
-            return None
-        scenes, due_s = self._scenes(), self._due_s(own)
-        before = [scene for scene in scenes if scene is own or self._due_s(scene) <= due_s]
-        firsts = scenes if insert.missing(insert.others) else before
-        rests = [scene for scene in before if scene is own or firsts is scenes]
-        return sum(map(self._first_s, firsts)) + sum(map(self._rest_s, rests)) / (1 - self._crowd())
+        own, queue = self._line(insert)
+        return until_all_s(own, queue, self._crowd()) if own else None
 
     def watchable_s(self, insert: Insert) -> float | None:
         """Seconds until the rung that is made first is whole; 0 when it is, None if it is not to be made.
 
         Unlike `eta_s` it hardly changes when more viewers come, since theirs are due later.
         """
-        own = self._scene_of(insert)
-        if own is None:
-            return None
-        due_s = self._due_s(own)
-        return sum(
-            self._first_s(scene) for scene in self._scenes() if not insert.watchable and self._due_s(scene) <= due_s
-        )
+        own, queue = self._line(insert)
+        return until_first_s(own, queue) if own else None
 
     async def cancel(self, session: str) -> None:
         """Take the session out of the queue and stop its render; when this returns, nothing of it is at work."""
@@ -155,6 +167,7 @@ class Admission:
             self._work.scene.dropped = True
             self._work.task.cancel()
             await asyncio.wait([self._work.task])
+        self.stirred.fire()
 
     async def run(self) -> None:
         """Render take after take, for ever."""
@@ -171,11 +184,12 @@ class Admission:
             else:
                 scene.forget()
             del scene
+            self.stirred.fire()
 
     async def _work_on(self, scene: Scene) -> None:
         renditions, segments = scene.insert.piece()
         task = asyncio.create_task(self._make(scene, renditions, segments))
-        self._work = _Work(scene, renditions, task)
+        self._work = _Work(scene, renditions, segments, asyncio.get_running_loop().time(), task)
         try:
             await asyncio.wait([task])
         finally:
@@ -188,9 +202,6 @@ class Admission:
     def _scenes(self) -> list[Scene]:
         return [*([self._work.scene] if self._work and not self._work.scene.dropped else []), *self._waiting]
 
-    def _scene_of(self, insert: Insert) -> Scene | None:
-        return next((scene for scene in self._scenes() if scene.insert is insert), None)
-
     def _urgency(self, scene: Scene) -> tuple[bool, float]:
         return scene.insert.watchable, self._due_s(scene)
 
@@ -200,37 +211,49 @@ class Admission:
 
     def _reconsider(self) -> None:
         """Put the render under way aside if something else must be made first."""
-        if self._work is None:
-            return
-        scene = self._work.scene
-        if not scene.insert.watchable and self._work.renditions != (scene.insert.first,):
+        if self._work and self._is_put_aside(self._work):
             self._work.task.cancel()
-        elif self._waiting:
-            watchable, due_s = min(map(self._urgency, self._waiting))
-            own_watchable, own_due_s = self._urgency(scene)
-            if (watchable, due_s + MARGIN_S) < (own_watchable, own_due_s):
-                self._work.task.cancel()
+
+    def _is_put_aside(self, work: _Work) -> bool:
+        if not work.scene.insert.watchable and work.renditions != (work.scene.insert.first,):
+            return True
+        if not self._waiting:
+            return False
+        watchable, due_s = min(map(self._urgency, self._waiting))
+        return (watchable, due_s + MARGIN_S) < self._urgency(work.scene)
 
     # --- what it costs ---
 
+    def _line(self, insert: Insert) -> tuple[Place | None, list[Place]]:
+        """Return the insert's own place, if it is to be made, and everybody's."""
+        places = [(scene.insert, self._place(scene)) for scene in self._scenes()]
+        return next((place for owner, place in places if owner is insert), None), [place for _, place in places]
+
+    def _place(self, scene: Scene) -> Place:
+        insert, work = scene.insert, self._work
+        begun = work is not None and work.scene is scene and not self._is_put_aside(work)
+        first_s, rest_s = (self._left_s(scene, rungs, begun=begun) for rungs in ((insert.first,), insert.others))
+        return Place(self._due_s(scene), first_s, rest_s, begun)
+
+    def _left_s(self, scene: Scene, renditions: tuple[str, ...], *, begun: bool = False) -> float:
+        """Return what the renditions still take; a take that is put aside has to begin anew."""
+        missing, work = scene.insert.missing(renditions), self._work
+        cost = self.pace.cost(scene.insert, renditions)
+        if not begun or work is None or work.renditions[0] not in renditions:
+            return cost.of(len(missing))
+        return work.left_s(cost, missing, asyncio.get_running_loop().time())
+
     def _crowd(self) -> float:
-        """Return the share of the time, 0 to CROWDED, that first rungs of new viewers take, as it was lately."""
-        since_s = asyncio.get_running_loop().time() - CROWD_S
-        while self._arrivals and self._arrivals[0][0] < since_s:
+        """Return the share of the time that first rungs of newcomers are likely to take, as it was lately."""
+        now_s = asyncio.get_running_loop().time()
+        while self._arrivals and self._arrivals[0][0] < now_s - CROWD_S:
             self._arrivals.popleft()
-        return min(CROWDED, sum(cost_s for _, cost_s in list(self._arrivals)[:-1]) / CROWD_S)
-
-    def _first_s(self, scene: Scene) -> float:
-        first = (scene.insert.first,)
-        return self.pace.cost_s(scene.insert, first, len(scene.insert.missing(first)))
-
-    def _rest_s(self, scene: Scene) -> float:
-        others = scene.insert.others
-        return self.pace.cost_s(scene.insert, others, len(scene.insert.missing(others)))
+        counted_s = min(CROWD_S, max(FEW_S, now_s - (self._since_s or now_s)))
+        return min(CROWDED, LIKELY * sum(cost_s for _, cost_s in list(self._arrivals)[:-1]) / counted_s)
 
     def _next_place_s(self) -> int:
         """Return after how many seconds a viewer of the queue is likely to have left it."""
-        left = [self._first_s(scene) + self._rest_s(scene) for scene in self._scenes()]
+        left = [place.first_s + place.rest_s for place in map(self._place, self._scenes())]
         return max(1, math.ceil(sum(left) / max(1, len(left))))
 
     # --- one take ---
@@ -271,13 +294,20 @@ class Admission:
         insert, loop = scene.insert, asyncio.get_running_loop()
         if scene.face is None:
             scene.face = (await self.examine(scene.photo)).face
-        began_s = loop.time()
+        began_s, got, ends_s = loop.time(), Counter[int](), list[float]()
         # The Protocol promises an iterator that can be closed; typing calls that a generator.
         render = cast("AsyncGenerator[Fragment]", self.renderer.render(scene.face, take))
-        async with aclosing(render) as fragments:
-            async for fragment in fragments:
-                name = (fragment.rendition, fragment.number)
-                if name in insert.wanted and name not in insert.done:
-                    await self.store.write(insert, fragment)
-                    insert.add(name)
-        self.pace.learn(insert, take.renditions, len(take.segments), loop.time() - began_s)
+        try:
+            async with aclosing(render) as fragments:
+                async for fragment in fragments:
+                    name = (fragment.rendition, fragment.number)
+                    got[fragment.number] += 1
+                    if name in insert.wanted and name not in insert.done:
+                        await self.store.write(insert, fragment)
+                        insert.add(name)
+                    if got[fragment.number] == len(take.renditions):
+                        ends_s.append(loop.time() - began_s)
+                        if self._work:
+                            self._work.moved_s = loop.time()
+        finally:
+            self.pace.learn(insert, take.renditions, ends_s)

@@ -138,7 +138,7 @@ def _background(sessions: Sessions, settings: Settings) -> Callable[[web.Applica
     async def run(app: web.Application) -> AsyncIterator[None]:
         await sessions.load()
         tasks = [asyncio.create_task(sessions.admission.run()), asyncio.create_task(_sweep(sessions))]
-        tasks.append(asyncio.create_task(give_way(lambda: sessions.admission.rendering, settings.state)))
+        tasks.append(asyncio.create_task(give_way(sessions.admission, settings.state)))
         yield
         for task in tasks:
             task.cancel()

@@ -48,7 +48,11 @@ async def test_a_viewer_gets_the_own_scene_through_the_page_and_deletes_it(house
     async with browser(chromium, f"--use-file-for-fake-video-capture={camera}") as running:
         page = await running.new_page()
         outside: list[str] = []
+        asked: list[tuple[str, str]] = []
+        refused: list[str] = []
         page.on("request", lambda r: outside.append(r.url) if not r.url.startswith((house.url, "blob:")) else None)
+        page.on("request", lambda r: asked.append((r.method, r.url)))
+        page.on("response", lambda r: refused.append(r.url) if r.status >= 400 else None)
         await agree(page, house)
         await page.evaluate("document.querySelector('#video').muted = true")
         assert await page.locator("#drop").is_hidden()
@@ -70,6 +74,10 @@ async def test_a_viewer_gets_the_own_scene_through_the_page_and_deletes_it(house
         )
         assert await page.evaluate("document.querySelector('#video').currentTime") > place_s - 0.5
         assert await page.locator("#player-problem").is_hidden()
+        # the player had left the personal addresses before they were deleted
+        deleted = next(number for number, (method, _) in enumerate(asked) if method == "DELETE")
+        assert [url for _, url in asked[deleted + 1 :] if "/s/" in url] == []
+        assert refused == []
         answer = await page.request.get(personal)
         assert answer.status == 410
         assert outside == []

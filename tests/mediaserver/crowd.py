@@ -17,6 +17,7 @@ from mediaserver.pulse import Pulse
 RUNGS = ("video_1080p_h264", "video_720p_h264", "video_432p_h264")
 SEGMENT_S = {"still": 0.12, "moving": 0.5}
 """What a segment of one rung costs."""
+LEAD_S = 0.25
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
@@ -56,8 +57,9 @@ class NoStore(InsertStore):
 
 @dataclass
 class SlowWorker:
-    """Takes the time of the slot's kind, give or take a tenth."""
+    """Takes the time of the slot's kind, give or take a share of `noise`, and LEAD_S before each take."""
 
+    noise: float = 0.1
     chance: random.Random = field(default_factory=lambda: random.Random(5))
 
     async def examine(self, photo: bytes) -> Examined:
@@ -65,9 +67,10 @@ class SlowWorker:
         return Examined(photo, photo)
 
     async def render(self, face: bytes, take: Take) -> AsyncIterator[Fragment]:
+        await asyncio.sleep(LEAD_S)
         for number in take.segments:
             for rendition in take.renditions:
-                await asyncio.sleep(SEGMENT_S[take.slot] * self.chance.uniform(0.9, 1.1))
+                await asyncio.sleep(SEGMENT_S[take.slot] * self.chance.uniform(1 - self.noise, 1 + self.noise))
                 yield Fragment(rendition, number, b"x")
 
     async def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
@@ -85,11 +88,12 @@ class Crowd:
     """A queue with its worker, and what its viewers were told of `ready` and of `watchable`: (told s, it took s)."""
 
     limit: int = 1000
+    noise: float = 0.1
     ready: list[tuple[float, float]] = field(default_factory=list)
     watchable: list[tuple[float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        worker = SlowWorker()
+        worker = SlowWorker(self.noise)
         self.admission = Admission(worker, worker, NoStore(), self.limit, lambda _: None)
 
     async def __aenter__(self) -> Crowd:

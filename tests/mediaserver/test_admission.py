@@ -169,7 +169,8 @@ async def test_where_many_came_lately_later_rungs_are_promised_later(publish: Pu
     for number in range(8):
         await captured(served, b"%d" % number)
     crowded = (await served.state(last := await captured(served, b"last")))["slots"][0]
-    monkeypatch.setattr("mediaserver.admission.CROWD_S", 1e6)
+    for span in ("CROWD_S", "FEW_S"):
+        monkeypatch.setattr(f"mediaserver.admission.{span}", 1e6)
     unhurried = (await served.state(last))["slots"][0]
     assert calm["eta_s"] < unhurried["eta_s"] < crowded["eta_s"]
     assert unhurried["watchable_s"] == crowded["watchable_s"]

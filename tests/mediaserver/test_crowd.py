@@ -51,6 +51,28 @@ def test_in_a_rush_too_it_is_true_when_the_own_scene_can_be_watched(seed: int):
     run(rush())
 
 
+@pytest.mark.parametrize("kinds", ["ss", "sms", "mms", "ssssss", "msmsms"])
+def test_where_nobody_else_comes_everybody_of_the_queue_is_told_the_exact_time(kinds: str, monkeypatch):
+    monkeypatch.setattr("mediaserver.admission.CROWDED", 0)
+
+    async def few() -> None:
+        async with Crowd(noise=0) as crowd:
+            for kind in KINDS:
+                await crowd.visit(kind, kind)
+            crowd.ready.clear()
+            crowd.watchable.clear()
+            named, visits = {"s": "still", "m": "moving"}, []
+            for number, kind in enumerate(kinds):
+                visits.append(asyncio.create_task(crowd.visit(f"viewer {number}", named[kind])))
+                await asyncio.sleep(1.1)
+            await asyncio.gather(*visits)
+            # whoever came last is the only one whom nobody overtakes
+            for told_s, took_s in (*crowd.watchable, crowd.ready[-1]):
+                assert told_s == pytest.approx(took_s, abs=0.01)
+
+    run(few())
+
+
 def test_kinds_of_slots_are_told_apart():
     async def both() -> None:
         async with Crowd() as crowd:
