@@ -16,7 +16,7 @@ from encoder.errors import EncoderError
 from lipsync.errors import LipsyncError, WorkerDied
 from lipsync.protocols import Examined, FaceWorker, Fragment, Take
 from mediaserver.errors import QueueFull
-from mediaserver.forecast import Place, until_all_s, until_first_s
+from mediaserver.forecast import NOBODY, Newcomers, Place, until_all_s, until_first_s
 from mediaserver.inserts import Insert, InsertStore
 from mediaserver.pace import Cost, Pace
 from mediaserver.pulse import Pulse
@@ -150,7 +150,7 @@ class Admission:
         Whoever comes meanwhile gets a first rung before it: as many as came lately are reckoned with.
         """
         own, queue = self._line(insert)
-        return until_all_s(own, queue, self._crowd()) if own else None
+        return until_all_s(own, queue, self._newcomers()) if own else None
 
     def watchable_s(self, insert: Insert) -> float | None:
         """Seconds until the rung that is made first is whole; 0 when it is, None if it is not to be made.
@@ -243,13 +243,17 @@ class Admission:
             return cost.of(len(missing))
         return work.left_s(cost, missing, asyncio.get_running_loop().time())
 
-    def _crowd(self) -> float:
-        """Return the share of the time that first rungs of newcomers are likely to take, as it was lately."""
+    def _newcomers(self) -> Newcomers:
+        """Return who is likely to come, as it was lately; the last one to come is not new to anybody."""
         now_s = asyncio.get_running_loop().time()
         while self._arrivals and self._arrivals[0][0] < now_s - CROWD_S:
             self._arrivals.popleft()
+        costs_s = [cost_s for _, cost_s in self._arrivals][:-1]
+        if not costs_s:
+            return NOBODY
         counted_s = min(CROWD_S, max(FEW_S, now_s - (self._since_s or now_s)))
-        return min(CROWDED, LIKELY * sum(cost_s for _, cost_s in list(self._arrivals)[:-1]) / counted_s)
+        share = min(CROWDED, LIKELY * sum(costs_s) / counted_s)
+        return Newcomers(share, sum(costs_s) / len(costs_s), max(0, self.limit - self.waiting))
 
     def _next_place_s(self) -> int:
         """Return after how many seconds a viewer of the queue is likely to have left it."""

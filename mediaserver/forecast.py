@@ -30,15 +30,31 @@ def until_first_s(own: Place, queue: Sequence[Place]) -> float:
     return begun_s + sum(place.first_s for place in queue if not place.begun and place.due_s <= own.due_s)
 
 
-def until_all_s(own: Place, queue: Sequence[Place], crowd: float) -> float:
+@dataclass(frozen=True, slots=True)
+class Newcomers:
+    """Whoever comes while one waits: the share of the time that their first rungs take, and seconds for each of them.
+
+    `free` is how many the queue still lets in; one more comes in when one leaves.
+    """
+
+    share: float = 0.0
+    first_s: float = 0.0
+    free: int = 0
+
+
+NOBODY = Newcomers()
+
+
+def until_all_s(own: Place, queue: Sequence[Place], newcomers: Newcomers = NOBODY) -> float:
     """Return the seconds until every rung of `own`, which is one of `queue`, is made.
 
     Before its other rungs come all first rungs, and the other rungs of those that are due earlier; and the first rungs
-    of whoever comes until then. These take the share `crowd` of the time, so that all that is here already
-    has what is left: the busy period of a queue whose newcomers go first, work / (1 - crowd).
+    of newcomers, who leave all that is here already only a part of the time: the busy period of a queue whose newcomers
+    go first, work / (1 - share). No more of them come than the queue has room for.
     """
     if not own.rest_s:
         return until_first_s(own, queue)
-    firsts_s = sum(place.first_s for place in queue)
-    rests_s = sum(place.rest_s for place in queue if place.due_s <= own.due_s or (place.begun and not place.first_s))
-    return (firsts_s + rests_s) / (1 - crowd)
+    before = [place for place in queue if place.due_s <= own.due_s or (place.begun and not place.first_s)]
+    work_s = sum(place.first_s for place in queue) + sum(place.rest_s for place in before)
+    most_s = newcomers.first_s * (newcomers.free + len(before) - 1)
+    return work_s + min(work_s * newcomers.share / (1 - newcomers.share), most_s)

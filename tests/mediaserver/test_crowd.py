@@ -51,9 +51,31 @@ def test_in_a_rush_too_it_is_true_when_the_own_scene_can_be_watched(seed: int):
     run(rush())
 
 
+def test_in_a_rush_that_fills_the_queue_no_more_newcomers_are_reckoned_with_than_it_has_room_for():
+    async def rush() -> None:
+        chance = random.Random(1)
+        async with Crowd(limit=32) as crowd:
+            await crowd.visit("first", "still")
+            visits, refused = [], 0
+            for number in range(200):
+                await asyncio.sleep(chance.expovariate(1 / 0.3))
+                try:
+                    with crowd.admission.place():
+                        visits.append(asyncio.create_task(crowd.visit(f"viewer {number}", "still")))
+                except QueueFull:
+                    refused += 1
+            await asyncio.gather(*visits)
+            assert refused > 100
+            assert truthful(crowd.watchable) >= 0.9
+            # nobody foresees how a rush begins and that it ends; in between the times are right
+            assert truthful(crowd.ready[12:-6]) >= 0.9
+
+    run(rush())
+
+
 @pytest.mark.parametrize("kinds", ["ss", "sms", "mms", "ssssss", "msmsms"])
 def test_where_nobody_else_comes_everybody_of_the_queue_is_told_the_exact_time(kinds: str, monkeypatch):
-    monkeypatch.setattr("mediaserver.admission.CROWDED", 0)
+    monkeypatch.setattr("mediaserver.admission.LIKELY", 0)
 
     async def few() -> None:
         async with Crowd(noise=0) as crowd:
