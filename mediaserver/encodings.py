@@ -1,9 +1,15 @@
-"""Which coding of a text a client takes (RFC 9110, 12.5.3), and the text in it."""
+"""Which codings of a text a client takes (RFC 9110, 12.5.3), and the text in them."""
 
 from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+
+Pack = Callable[[bytes], bytes]
 
 _WEIGHT = r"(?:[ \t]*;[ \t]*[qQ]=(?P<q>0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
 _ITEM = re.compile(rf"(?P<coding>[A-Za-z0-9-]+|\*){_WEIGHT}")
@@ -11,20 +17,35 @@ _ITEM = re.compile(rf"(?P<coding>[A-Za-z0-9-]+|\*){_WEIGHT}")
 LEAST_BYTES = 256
 
 
-def takes_gzip(field: str | None) -> bool:
-    """Whether Accept-Encoding names gzip, or everything, with a weight above 0."""
-    if not field:
-        return False
+def _coders() -> dict[str, Pack]:
+    """Return what packs, by coding, what packs best first: br and zstd where a library of them is installed."""
+    found: dict[str, Pack] = {}
+    with suppress(ImportError):
+        found["br"] = partial(import_module("brotli").compress, quality=6)
+    for name in ("backports.zstd", "compression.zstd"):
+        with suppress(ImportError):
+            found["zstd"] = partial(import_module(name).compress, level=12)
+    found["gzip"] = partial(gzip.compress, compresslevel=9, mtime=0)
+    return found
+
+
+CODERS = _coders()
+
+
+def codings_for(field: str | None) -> tuple[str, ...]:
+    """Return the codings that Accept-Encoding names, or takes with everything, and prefers to none; the best first."""
     weights: dict[str, float] = {}
-    for part in field.split(","):
+    for part in (field or "").split(","):
         if found := _ITEM.fullmatch(part.strip(" \t")):
-            weights[found["coding"].lower()] = float(found["q"] or 1)
-    return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0))) > 0
+            weights[found["coding"].lower().removeprefix("x-")] = float(found["q"] or 1)
+    least, others = weights.get("identity", 0.0), weights.get("*", 0.0)
+    taken = [(weights.get(coding, others), coding) for coding in CODERS]
+    best = sorted((item for item in taken if item[0] >= least and item[0] > 0), key=lambda item: -item[0])
+    return tuple(coding for _, coding in best)
 
 
-def packed(body: bytes) -> bytes | None:
-    """Return the text in gzip, the same bytes every time, or None if that would not be shorter."""
+def packed(body: bytes) -> dict[str, bytes]:
+    """Return the text in every coding in which it is shorter, the same bytes every time."""
     if len(body) < LEAST_BYTES:
-        return None
-    short = gzip.compress(body, 9, mtime=0)
-    return short if len(short) < len(body) else None
+        return {}
+    return {coding: short for coding, pack in CODERS.items() if len(short := pack(body)) < len(body)}

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from mediaserver.encodings import takes_gzip
+from mediaserver.encodings import codings_for
 from mediaserver.errors import ServerError
 from mediaserver.hosts import Hosts
 
@@ -29,11 +29,11 @@ _FOREIGN = re.compile(r"if-.*|content-.*|transfer-encoding|expect|upgrade|te|tra
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a head comes to; `span` is (first, last), (first, None) or (None, suffix length)."""
+    """What a head comes to; `span` is (first, last), (first, None) or (None, suffix length), `codings` best first."""
 
     path: bytes
     span: tuple[int | None, int | None] | None
-    gzip: bool
+    codings: tuple[str, ...]
     cmcd: str
     referer: str
     agent: str
@@ -64,7 +64,7 @@ class Heads:
         if (span is None) != (ranged is None) or "range" in fields:
             return None
         words = (fields.get("referer", ""), fields.get("user-agent", ""), fields.get("x-forwarded-for"))
-        return Asked(path, span, takes_gzip(fields.get("accept-encoding")), cmcd, *words)
+        return Asked(path, span, codings_for(fields.get("accept-encoding")), cmcd, *words)
 
     def _keep_block(self, block: bytes, fields: dict[str, str]) -> None:
         """Remember the fields of a head that is not remembered itself."""

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from encoder.errors import BadPresentation
 from encoder.model import Presentation
-from mediaserver.encodings import packed
+from mediaserver.encodings import codings_for, packed
 from mediaserver.errors import ChapterUnknown, NotFound
 from mediaserver.ranges import Representation, mime_of
 
@@ -50,22 +50,25 @@ def open_plain(path: Path) -> BinaryIO:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The text of an MPD or playlist with its representation; `gzip` is the same text packed, if that is shorter."""
+    """The text of an MPD or playlist with its representation; `packed` are shorter ones of the same text, by coding."""
 
     body: bytes
     representation: Representation
-    gzip: Manifest | None = None
+    packed: Mapping[str, Manifest] = field(default_factory=dict)
 
     @classmethod
     def of(cls, body: bytes, mime: str, cache: str, etag: str | None) -> Manifest:
-        """Return a text with its packed form; `etag` is that of the plain one."""
-        varies = "Accept-Encoding"
-        plain = Representation(len(body), mime, cache, etag, varies=varies)
-        short = packed(body)
-        if short is None:
-            return cls(body, plain)
-        tag = etag and f"{etag}-gzip"
-        return cls(body, plain, cls(short, Representation(len(short), mime, cache, tag, coding="gzip", varies=varies)))
+        """Return a text with its packed forms; `etag` is that of the plain one."""
+        plain = Representation(len(body), mime, cache, etag, varies="Accept-Encoding")
+        short = {
+            coding: cls(text, replace(plain, size=len(text), etag=etag and f"{etag}-{coding}", coding=coding))
+            for coding, text in packed(body).items()
+        }
+        return cls(body, plain, short)
+
+    def for_client(self, accepted: str | None) -> Manifest:
+        """Return the form that a client with such an Accept-Encoding takes best."""
+        return next((self.packed[coding] for coding in codings_for(accepted) if coding in self.packed), self)
 
 
 @dataclass(frozen=True, slots=True)

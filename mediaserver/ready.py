@@ -113,13 +113,13 @@ class Known(NamedTuple):
 class Ready:
     """One representation with the heads of its answers, written once; `body` if it is sent from memory."""
 
-    __slots__ = ("_part", "_ranged", "_replies", "_whole", "body", "file", "gzip", "size")
+    __slots__ = ("_part", "_ranged", "_replies", "_whole", "body", "file", "packed", "size")
 
     def __init__(
         self, r: Representation, manners: Manners, body: bytes = b"", file: OpenFile | None = None, more: Fields = ()
     ) -> None:
         self.size, self.body, self.file = r.size, body, file
-        self.gzip: Ready | None = None
+        self.packed: dict[str, Ready] = {}
         self._replies: dict[Span | None, Reply] = {}
         # without a tag Range means nothing
         self._ranged = r.etag is not None
@@ -130,7 +130,7 @@ class Ready:
 
     def reply_to(self, asked: Asked) -> Reply | None:
         """Return the answer, packed for whoever takes it so; None if it has no byte."""
-        ready = self.gzip if asked.gzip and self.gzip else self
+        ready = next((self.packed[coding] for coding in asked.codings if coding in self.packed), self)
         return ready.reply(asked.span)
 
     def reply(self, asked: Span | None) -> Reply | None:
@@ -168,10 +168,9 @@ def _head(status: str, fields: Fields, manners: Manners) -> bytes:
 
 
 def ready_manifest(manifest: Manifest, manners: Manners, more: Fields = ()) -> Ready:
-    """Return a manifest with its packed form; `more` are further fields of its head."""
+    """Return a manifest with its packed forms; `more` are further fields of its head."""
     ready = Ready(manifest.representation, manners, manifest.body, more=more)
-    if manifest.gzip:
-        ready.gzip = Ready(manifest.gzip.representation, manners, manifest.gzip.body, more=more)
+    ready.packed = {coding: ready_manifest(short, manners, more) for coding, short in manifest.packed.items()}
     return ready
 
 

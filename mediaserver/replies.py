@@ -10,7 +10,6 @@ from typing import BinaryIO
 
 from aiohttp import web
 
-from mediaserver.encodings import takes_gzip
 from mediaserver.errors import ServerError
 from mediaserver.library import Manifest, PublishedFile, open_plain
 from mediaserver.problems import problem
@@ -53,8 +52,7 @@ class Slice:
 
 async def send_manifest(request: web.Request, manifest: Manifest) -> web.StreamResponse:
     """Answer with a text from memory, packed for whoever takes it so."""
-    if manifest.gzip and takes_gzip(request.headers.get("Accept-Encoding")):
-        manifest = manifest.gzip
+    manifest = manifest.for_client(request.headers.get("Accept-Encoding"))
     planned = plan(request.method, fields(request), manifest.representation)
     if planned.status in (412, 416):
         return _refusal(planned, manifest.representation)
