@@ -14,7 +14,7 @@ from typing import Protocol
 from mediaserver.ready import CLOCK, Index
 
 # How long, and of how many sockets at once, news is taken before the loop's other work: a round of the loop is dear.
-TURN_S, EVENTS = 0.004, 256
+TURN_S, EVENTS = 0.004, 64
 # How often every connection is looked at: for its time being over, or for a transfer that has not moved, since nothing
 # tells that a file has become shorter.
 LOOK_S = 0.5
