@@ -49,7 +49,7 @@ def test_a_connection_is_left_to_the_framework_and_comes_back(house: House):
         assert house.connections() == 1
 
 
-@pytest.mark.parametrize("before", [BODY, HEALTH + HEALTH, HEALTH + SMALL, b"\r\n" + HEALTH])
+@pytest.mark.parametrize("before", [BODY, HEALTH + HEALTH, HEALTH + SMALL])
 def test_after_what_leaves_its_parser_elsewhere_the_framework_keeps_the_connection(house: House, before: bytes):
     with connected(house.host, house.port) as wire:
         wire.write(before)
