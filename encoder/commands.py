@@ -53,12 +53,8 @@ def chunk_command(
     from its beginning, which is slow and does without an index.
     """
     base = _frames(master, ladder.grid, frames, seek=seek)
-    branches = _lights(base, master.footage, ladder.rungs)
-    screen = master.footage.screen
-    outputs = [
-        _rung(branch, rung, ladder.grid, work, screen) for branch, rung in zip(branches, ladder.rungs, strict=True)
-    ]
-    return _whole(outputs, tools)
+    shown, screen = _pictures(base, master.footage, ladder.rungs), master.footage.screen
+    return _whole([_encoded(shown[rung], rung, ladder.grid, work / rung.file, screen) for rung in ladder.rungs], tools)
 
 
 def sample_command(
@@ -66,9 +62,8 @@ def sample_command(
 ) -> list[str]:
     """Return the process that encodes a few frames with each of `tries`, as `<name>_<crf>.mp4` in `work`."""
     originals = _frames(master, ladder.grid, frames, preroll_s=Fraction(0))
-    branches = _common_light(originals, master.footage, ladder.rungs[0]).split()
-    outputs = [_encoded(branches[i], rung, ladder.grid, work / trial_file(rung, "mp4")) for i, rung in enumerate(tries)]
-    return _whole(outputs, tools)
+    shown = _pictures(originals, master.footage, tries)
+    return _whole([_encoded(shown[r], r, ladder.grid, work / trial_file(r, "mp4")) for r in tries], tools)
 
 
 def score_command(
@@ -181,6 +176,18 @@ def _whole_pictures(stream: Any, footage: Footage) -> Any:
     return stream.filter("bwdif", mode="send_frame", parity=footage.fields, deint="all")
 
 
+def _pictures(base: Any, footage: Footage, rungs: tuple[Rung, ...]) -> dict[Rung, Any]:
+    """Return the picture that each rung's encoder gets; those of the same look share one, which is scaled once."""
+    alike = defaultdict[tuple[object, ...], list[Rung]](list)
+    for rung in rungs:
+        alike[rung.width, rung.height, rung.transfer, rung.alpha, rung.every].append(rung)
+    first = tuple(group[0] for group in alike.values())
+    shown: dict[Rung, Any] = {}
+    for branch, group in zip(_lights(base, footage, first), alike.values(), strict=True):
+        shown |= zip(group, _split(_picture(branch, group[0]), len(group)), strict=True)
+    return shown
+
+
 def _lights(base: Any, footage: Footage, rungs: tuple[Rung, ...]) -> list[Any]:
     """Return a branch for each rung: tones are mapped once for all that need it, and not for those that keep them."""
     wide = sum(rung.transfer != "sdr" for rung in rungs)
@@ -247,30 +254,26 @@ def _colour(transfer: Transfer) -> dict[str, str]:
     return {**told, "color_range": "tv"}
 
 
-def _rung(stream: Any, rung: Rung, grid: Grid, work: Path, screen: Screen | None) -> Any:
-    if rung.every > 1:
-        stream = stream.filter("framestep", rung.every)
-    return _encoded(stream, rung, grid, work / rung.file, screen)
-
-
 def _picture(stream: Any, rung: Rung) -> Any:
     """The picture as the rung's codec gets it; one with transparency comes multiplied by it, thus over black."""
+    if rung.every > 1:
+        stream = stream.filter("framestep", rung.every)
     if not rung.alpha:
         return _scaled(stream, rung)
     stream = alpha.stacked(stream, rung) if rung.alpha == "stacked" else alpha.layered(stream, rung)
     return _tagged(stream.filter("setsar", 1), COLOUR)
 
 
-def _encoded(stream: Any, rung: Rung, grid: Grid, target: Path, screen: Screen | None = None) -> Any:
+def _encoded(picture: Any, rung: Rung, grid: Grid, target: Path, screen: Screen | None = None) -> Any:
     if rung.codec == "vp9":
-        return ffmpeg.output(_picture(stream, rung), str(target), **alpha.vp9(rung, grid), **COLOUR)
+        return ffmpeg.output(picture, str(target), **alpha.vp9(rung, grid), **COLOUR)
     made = {"h264": _x264, "av1": _svt_av1, "hevc": _x265}[rung.codec](rung, grid)
     if screen and rung.transfer != "sdr":
         # Branches of a filter graph lose it.
         key, words = {"av1": ("svtav1-params", svt_words), "hevc": ("x265-params", x265_words)}[rung.codec]
         made[key] += words(screen)
     return ffmpeg.output(
-        _picture(stream, rung),
+        picture,
         str(target),
         **made,
         **_colour(rung.transfer),

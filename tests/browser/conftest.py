@@ -17,6 +17,7 @@ from tests.browser.house import CAPTIONS, House
 
 # Two rungs need 720 lines; 12 s hold a slot that is longer than a player's buffer, and three segments before it.
 CUT = ("-ss", "5", "-t", "12", "-vf", "scale=1280:720", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
+SOUND = ("-ac", "6", "-c:a", "pcm_s16le")
 SLOT = {"start = 11.3": "start = 6.3", "duration = 4.0": "duration = 4.7"}
 MARKER = '\n[[marker]]\nat = 3\ntitle = "The mirror"\n'
 SETTINGS = """
@@ -42,9 +43,11 @@ def page_url(npm: Path, players: Path) -> Iterator[str]:
 
 
 def short(master: Path, folder: Path) -> Path:
-    """Write 12 s of the sample master, enlarged to 720 lines, and what lies beside it; return the master's path."""
+    """Write 12 s of the sample master, with 720 lines and in 5.1, and what lies beside it; return the master's path."""
     film, sidecar = folder / master.name, master.with_suffix(".toml").read_text("utf-8")
-    run_tool((str(find_tools().ffmpeg), "-v", "error", "-i", str(master), *CUT, "-c:a", "pcm_s16le", str(film)))
+    run_tool(
+        (str(find_tools().ffmpeg), "-v", "error", "-i", str(master), *CUT, "-ac", "6", "-c:a", "pcm_s16le", str(film))
+    )
     for old, new in SLOT.items():
         assert old in sidecar
         sidecar = sidecar.replace(old, new)

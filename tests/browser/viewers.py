@@ -24,6 +24,7 @@ REGIONS = [FACE, SCENE]
 ALIKE, DIFFERENT = 12, 25
 """Largest difference of a mean colour between a browser's picture and ffmpeg's; least one between two faces."""
 _SEGMENT = re.compile(r"/(\w+)/(\d+)\.m4s")
+_SOUND = re.compile(r"/(audio_[^/]*\.mp4)$")
 Means = dict[int, NDArray[np.float64]]
 """Mean colours (regions, 3) by the number of the picture."""
 
@@ -64,20 +65,26 @@ class Film:
 
 @dataclass(slots=True)
 class Watching:
-    """One viewer: `sent` has every X-Scene that came for a segment of a slot, by rendition and number."""
+    """One viewer: `sent` has every X-Scene that came for a segment of a slot, by rendition and number.
+
+    `heard` has the files of sound of which something came.
+    """
 
     page: Page
     player: str
     session: str
     photo: Path
     sent: dict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
+    heard: set[str] = field(default_factory=set)
 
     def listen(self) -> None:
-        """Note every segment of a slot that comes."""
+        """Note every segment of a slot that comes, and whose sound."""
 
         def note(response: Response) -> None:
             if (found := _SEGMENT.search(response.url)) and response.ok:
                 self.sent[found[1], int(found[2])].add(response.headers["x-scene"])
+            if (found := _SOUND.search(response.url)) and response.ok:
+                self.heard.add(found[1])
 
         self.page.on("response", note)
 
