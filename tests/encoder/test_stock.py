@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from encoder import encoding, stages, stock
+from encoder.guard import Care
 from encoder.model import Choices, Presentation
-from encoder.stock import RECEIPT, Receipt, Stock
+from encoder.stock import RECEIPT, Receipt, Sources, Stock
 from encoder.tools import Tools
 from tests.masters import make_master, structure, with_slot
 
@@ -209,3 +210,11 @@ def test_a_disk_without_hard_links_gets_copies(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "a").write_text("film", "utf-8")
     stock.link(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_text("utf-8") == "film"
+
+
+def test_a_master_is_not_read_while_that_is_held(tmp_path: Path):
+    master, asked = tmp_path / "part2.mov", iter([True, True])
+    master.write_bytes(b"film")
+    care = Care(held=lambda: next(asked, False))
+    assert Sources.read(master, (), care).digests == Sources.read(master, ()).digests
+    assert next(asked, None) is None
