@@ -65,9 +65,9 @@ class _Work:
     task: asyncio.Task[None]
 
     def left_s(self, cost: Cost, missing: Sequence[int], now_s: float) -> float:
-        """Return what it still takes if all went as it used to; the segment in hand never takes less than nothing."""
+        """Return the seconds that it still takes if all goes as it used to."""
         left_s = cost.each_s * len(missing) if self.segments.start not in missing else cost.of(len(missing))
-        return max(cost.each_s * (len(missing) - 1), left_s - (now_s - self.moved_s))
+        return max(0.0, cost.each_s * (len(missing) - 1), left_s - (now_s - self.moved_s))
 
 
 @dataclass(slots=True)

@@ -287,6 +287,7 @@ async def test_delete_leaves_nothing_and_everything_below_is_gone(publish: Publi
         status, headers, sent = await served.get(session + path)
         assert (status, json.loads(sent)["code"]) == (410, "session_gone")
         assert headers["Access-Control-Allow-Origin"] == "*"
+        assert headers["Referrer-Policy"] == "no-referrer"
     async with served.client.delete(served.url + session) as answer:
         assert answer.status == 410
     assert (await served.put_photo(session))[0] == 410
