@@ -31,6 +31,8 @@ LIKELY, CROWDED = 0.75, 0.6
 """Of the time that newcomers take in the mean this share is reckoned with, for what is likely lies below the mean;
 and the largest share of the time that they may be thought to take.
 """
+OVERDUE = 0.1
+"""A segment that takes longer than it used to is thought to take this much of a usual one more."""
 _log = logging.getLogger(__name__)
 
 
@@ -67,7 +69,7 @@ class _Work:
     def left_s(self, cost: Cost, missing: Sequence[int], now_s: float) -> float:
         """Return the seconds that it still takes if all goes as it used to."""
         left_s = cost.each_s * len(missing) if self.segments.start not in missing else cost.of(len(missing))
-        return max(0.0, cost.each_s * (len(missing) - 1), left_s - (now_s - self.moved_s))
+        return max(cost.each_s * (len(missing) - 1 + OVERDUE), left_s - (now_s - self.moved_s))
 
 
 @dataclass(slots=True)
@@ -230,10 +232,14 @@ class Admission:
         return next((place for owner, place in places if owner is insert), None), [place for _, place in places]
 
     def _place(self, scene: Scene) -> Place:
-        insert, work = scene.insert, self._work
-        begun = work is not None and work.scene is scene and not self._is_put_aside(work)
+        insert = scene.insert
+        begun = self._work is not None and self._work.scene is scene and self._is_kept(self._work)
         first_s, rest_s = (self._left_s(scene, rungs, begun=begun) for rungs in ((insert.first,), insert.others))
         return Place(self._due_s(scene), first_s, rest_s, begun)
+
+    def _is_kept(self, work: _Work) -> bool:
+        """Whether a take is made to its end before anything else; one whose segments are all there has only to end."""
+        return bool(work.scene.insert.missing(work.renditions)) and not self._is_put_aside(work)
 
     def _left_s(self, scene: Scene, renditions: tuple[str, ...], *, begun: bool = False) -> float:
         """Return what the renditions still take; a take that is put aside has to begin anew."""

@@ -17,7 +17,7 @@ from mediaserver.pulse import Pulse
 RUNGS = ("video_1080p_h264", "video_720p_h264", "video_432p_h264")
 SEGMENT_S = {"still": 0.12, "moving": 0.5}
 """What a segment of one rung costs."""
-LEAD_S = 0.25
+LEAD_S, END_S = 0.25, 0.001
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
@@ -57,7 +57,7 @@ class NoStore(InsertStore):
 
 @dataclass
 class SlowWorker:
-    """Takes the time of the slot's kind, give or take a share of `noise`, and LEAD_S before each take."""
+    """Takes LEAD_S, the time of the slot's kind for each segment, give or take a share of `noise`, and END_S."""
 
     noise: float = 0.1
     chance: random.Random = field(default_factory=lambda: random.Random(5))
@@ -72,6 +72,7 @@ class SlowWorker:
             for rendition in take.renditions:
                 await asyncio.sleep(SEGMENT_S[take.slot] * self.chance.uniform(1 - self.noise, 1 + self.noise))
                 yield Fragment(rendition, number, b"x")
+        await asyncio.sleep(END_S)
 
     async def sign(self, video: bytes, title: str, render_id: int | None) -> bytes:
         return video

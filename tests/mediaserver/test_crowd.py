@@ -10,7 +10,7 @@ import pytest
 
 from mediaserver.errors import QueueFull
 from tests.mediaserver.conftest import Publish, ScriptedFaceWorker, Serve, Served, fragment_bytes
-from tests.mediaserver.crowd import Crowd, run, truthful
+from tests.mediaserver.crowd import SEGMENT_S, Crowd, run, truthful
 
 KINDS = ("still", "moving")
 
@@ -93,6 +93,24 @@ def test_where_nobody_else_comes_everybody_of_the_queue_is_told_the_exact_time(k
                 assert told_s == pytest.approx(took_s, abs=0.01)
 
     run(few())
+
+
+@pytest.mark.parametrize("overdue_s", [0.0, 0.3])
+def test_a_first_rung_that_is_nearly_there_keeps_nobody_waiting_for_the_others(overdue_s: float, monkeypatch):
+    async def moment() -> None:
+        async with Crowd(noise=0) as crowd:
+            for kind in KINDS:
+                await crowd.visit(kind, kind)
+            monkeypatch.setitem(SEGMENT_S, "moving", 0.5 + overdue_s + 0.1)
+            first = crowd.add("first", "moving")
+            while len(first.done) < (7 if overdue_s else 8):
+                await first.pulse.next().wait()
+            await asyncio.sleep(overdue_s and 0.5 + overdue_s)
+            await crowd.visit("second", "still")
+            told_s, took_s = crowd.watchable[-1]
+            assert told_s == pytest.approx(took_s, abs=0.1)
+
+    run(moment())
 
 
 def test_kinds_of_slots_are_told_apart():
