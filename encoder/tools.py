@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import subprocess
@@ -13,12 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from encoder.errors import ToolCancelled, ToolFailed, ToolMissing, ToolStalled
 from encoder.guard import Care, Guard, kill
 
 STDERR_KEPT = 32 * 1024
 STALL_S = 60.0
+PIPE_BYTES = 1 << 20
 # SVT-AV1 tells its settings at every start, whatever ffmpeg is told: of errors alone it is to speak.
 QUIET = {"SVT_LOG": "1"}
 
@@ -142,6 +145,8 @@ class Child:
         assert process.stderr is not None
         self.stdout = process.stdout
         self.stdin = process.stdin
+        if self.stdin:
+            _widen(self.stdin)
         self._tail = Tail(process.stderr)
 
     def give(self, given: bytes | None) -> None:
@@ -164,6 +169,12 @@ class Child:
     def close(self) -> None:
         """Wait until nobody reads the pipes any more."""
         self._tail.text()
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let a pipe hold some pictures, where the system allows it: fewer turns between who writes and who reads."""
+    with suppress(AttributeError, OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
@@ -180,6 +181,33 @@ class PlacedLabel:
         self._label.stamp(frame, self.box.x, self.box.y)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlay:
+    """Part of a plane in which a face lies over the scene: where it is in the picture, and in the face.
+
+    `covers` says how much each of face and scene counts, None where nothing is seen of the scene.
+    """
+
+    where: Box
+    own: Box
+    covers: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+
+    @classmethod
+    def of(cls, where: Box, box: Box, matte: NDArray[np.float32]) -> Overlay:
+        own = where.within(box)
+        face = np.ascontiguousarray(matte[own.rows, own.columns])
+        return cls(where, own, None if face.min() == 1 else (face, 1 - face))
+
+    def lay(self, face: Frame, scene: Frame, into: Frame) -> None:
+        """Write the part of a plane of the face over that of the scene into the picture's."""
+        above = np.ascontiguousarray(face[self.own.rows, self.own.columns])
+        if self.covers is None:
+            into[self.where.rows, self.where.columns] = above
+            return
+        behind = np.ascontiguousarray(scene[self.where.rows, self.where.columns])
+        into[self.where.rows, self.where.columns] = cv2.blendLinear(above, behind, *self.covers)
+
+
 class Compositor:
     """Lays one face into the rectangle of frame after frame, always with the label."""
 
@@ -201,7 +229,7 @@ class Compositor:
         self._grain = Grain(box, grain * lines / GRAIN_LINES) if grain else None
         self._label = PlacedLabel(box, lines, stamp)
         self._thin = np.asarray(cv2.resize(matte, (box.w // 2, box.h // 2), interpolation=cv2.INTER_AREA), np.float32)
-        self._whole = bool((matte == 1).all())
+        self._parts: dict[Box, Sequence[Overlay]] = {}
         self._eyes: dict[int, Pixels] = {}
         self._ready = False
 
@@ -289,21 +317,17 @@ class Compositor:
     def _lay(self, shown: Frame, scene: Frame, part: Box, planes: tuple[Pixels, Pixels, Pixels]) -> None:
         """Blend the face over `part` of the scene, which lies in its rectangle; all in even pixels."""
         speaking = planes[0] if self._grain is None else self._grain.over(planes[0])
-        faces, mattes = (speaking, *planes[1:]), (self._matte, self._thin, self._thin)
-        for i, (into, under) in enumerate(zip(views_of(shown), views_of(scene), strict=True)):
-            where = part if i == 0 else part.halved
-            x, y = (self._box.x, self._box.y) if i == 0 else (self._box.x // 2, self._box.y // 2)
-            own = Box(where.x - x, where.y - y, where.w, where.h)
-            face = np.ascontiguousarray(faces[i][own.rows, own.columns])
-            if self._whole:
-                into[where.rows, where.columns] = face
-                continue
-            matte = np.ascontiguousarray(mattes[i][own.rows, own.columns])
-            if matte.min() == 1:
-                into[where.rows, where.columns] = face
-                continue
-            behind = np.ascontiguousarray(under[where.rows, where.columns])
-            into[where.rows, where.columns] = cv2.blendLinear(face, behind, matte, 1 - matte)
+        faces = (speaking, *planes[1:])
+        for face, into, under, plane in zip(faces, views_of(shown), views_of(scene), self._overlays(part), strict=True):
+            plane.lay(face, under, into)
+
+    def _overlays(self, part: Box) -> Sequence[Overlay]:
+        """Return how the face lies over `part` in each plane."""
+        if part not in self._parts:
+            luma = Overlay.of(part, self._box, self._matte)
+            chroma = Overlay.of(part.halved, self._box.halved, self._thin)
+            self._parts[part] = (luma, chroma, chroma)
+        return self._parts[part]
 
     def _prepare(self, frame: Frame) -> None:
         """Match the face's colours to the first frame, once, and load the renderer with it."""
