@@ -262,9 +262,10 @@ class Admission:
         return Newcomers(share, sum(costs_s) / len(costs_s), max(0, self.limit - self.waiting))
 
     def _next_place_s(self) -> int:
-        """Return after how many seconds a viewer of the queue is likely to have left it."""
-        left = [place.first_s + place.rest_s for place in map(self._place, self._scenes())]
-        return max(1, math.ceil(sum(left) / max(1, len(left))))
+        """Return after how many seconds the first viewer of the queue is likely to have left it."""
+        queue = [self._place(scene) for scene in self._scenes()]
+        first = min(queue, key=lambda place: place.due_s, default=None)
+        return math.ceil(until_all_s(first, queue)) if first else 1
 
     # --- one take ---
 

@@ -27,7 +27,13 @@ def until_first_s(own: Place, queue: Sequence[Place]) -> float:
     if not own.first_s:
         return 0.0
     begun_s = sum(place.first_s or place.rest_s for place in queue if place.begun)
-    return begun_s + sum(place.first_s for place in queue if not place.begun and place.due_s <= own.due_s)
+    return begun_s + sum(place.first_s for place in _up_to(own, queue) if not place.begun)
+
+
+def _up_to(own: Place, queue: Sequence[Place]) -> list[Place]:
+    """Return who is due before `own`, and `own`; of those that are due together, the first in the queue."""
+    last = next(number for number, place in enumerate(queue) if place is own)
+    return [place for number, place in enumerate(queue) if (place.due_s, number) <= (own.due_s, last)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,9 @@ def until_all_s(own: Place, queue: Sequence[Place], newcomers: Newcomers = NOBOD
     """
     if not own.rest_s:
         return until_first_s(own, queue)
-    before = [place for place in queue if place.due_s <= own.due_s or (place.begun and not place.first_s)]
+    before = _up_to(own, queue)
+    begun = next((place for place in queue if place.begun and not place.first_s), own)
+    before += [begun] if begun.due_s > own.due_s else []
     work_s = sum(place.first_s for place in queue) + sum(place.rest_s for place in before)
     most_s = newcomers.first_s * (newcomers.free + len(before) - 1)
     return work_s + min(work_s * newcomers.share / (1 - newcomers.share), most_s)

@@ -136,7 +136,10 @@ def test_a_full_queue_says_when_there_is_a_place_again():
                 await asyncio.sleep(0)
             with pytest.raises(QueueFull) as refused, crowd.admission.place():
                 pass
-            await asyncio.sleep(5 * refused.value.retry_s)
+            await asyncio.sleep(0.7 * refused.value.retry_s)
+            with pytest.raises(QueueFull), crowd.admission.place():
+                pass
+            await asyncio.sleep(0.6 * refused.value.retry_s)
             with crowd.admission.place():
                 pass
 
