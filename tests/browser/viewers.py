@@ -24,7 +24,7 @@ REGIONS = [FACE, SCENE]
 ALIKE, DIFFERENT = 12, 25
 """Largest difference of a mean colour between a browser's picture and ffmpeg's; least one between two faces."""
 _SEGMENT = re.compile(r"/(\w+)/(\d+)\.m4s")
-_SOUND = re.compile(r"/(audio_[^/]*\.mp4)$")
+_SOUND = re.compile(r"/(audio_[^/?]*\.mp4)")
 Means = dict[int, NDArray[np.float64]]
 """Mean colours (regions, 3) by the number of the picture."""
 
