@@ -106,7 +106,9 @@ async function shakaPlayer(url, buffer_s) {
   player.addEventListener("error", ({ detail }) => log.errors.push(`shaka ${detail.code} ${detail.message}`));
   await player.attach(video);
   player.configure({ streaming: { bufferingGoal: buffer_s }, abr: { enabled: false }, cmcd: { enabled: true } });
-  const tracks = () => player.getVariantTracks().sort((one, other) => one.height - other.height);
+  // Each picture is there with each sound.
+  const stereo = () => player.getVariantTracks().filter(({ channelsCount }) => channelsCount <= 2);
+  const tracks = () => stereo().sort((one, other) => one.height - other.height);
   player.addEventListener("manifestparsed", () => player.selectVariantTrack(tracks()[0]));
   await player.load(url);
   player.selectVariantTrack(tracks()[0], true);
