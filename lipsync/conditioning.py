@@ -45,8 +45,8 @@ CELL_PX = 4
 """The fields live on a grid of this step."""
 STEPS = 6
 """Fixed-point steps of the inversion; the jaw's field shrinks errors by about a half in each."""
-STIFFNESS = 0.02
-SUBPIXEL_BITS, SUPERSAMPLING = 4, 4
+STIFFNESS = 0.0005
+SUBPIXEL_BITS, SUPERSAMPLING, MIDDLE = 4, 4, 2
 PLACES = 5
 
 
@@ -111,8 +111,8 @@ def _turn(angle: float) -> Doubles:
 class Condition:
     """What the network is told of n states of one face.
 
-    warped (n, 128, 128, 3) the crop's moved pixels; labels (n, 72, 72, 3) cover of upper lip, lower lip and mouth
-    opening, 0..255, in the window; places (n, PLACES): `teeth`, and the sinking of the jaw, in crop pixels.
+    warped (n, 128, 128, 3) the crop's moved pixels; labels (n, 72, 72, 6) as `labels` gives them; places (n, PLACES):
+    `teeth`, and the sinking of the jaw, in crop pixels.
     """
 
     warped: Pixels
@@ -125,7 +125,7 @@ class Conditioning:
 
     def __init__(self, points: Floats) -> None:
         self.points = points.astype(np.float32)
-        self.labels = labels(self.points)
+        self.labels = labels(self.points)[..., :3]
         near = np.all((points[:468] > -REACH_PX) & (points[:468] < CROP_PX + REACH_PX), axis=1)
         self._sides = [Side.of(self.points, near, upper) for upper in (True, False)]
         at = np.arange(CROP_PX, dtype=np.float32)
@@ -273,14 +273,21 @@ def lines(points: Floats) -> tuple[Floats, Floats]:
 
 
 def labels(points: Floats, window: slice = WINDOW) -> Pixels:
-    """Return the cover (72, 72, 3), 0..255, of upper lip, lower lip and mouth opening in the window."""
+    """Return (72, 72, 6), 0..255, of upper lip, lower lip and mouth opening in the window.
+
+    First how much of each pixel they cover, then in which its middle lies: as a teacher without soft edges saw them.
+    """
     upper, lower = lines(points)
     shapes = (
         np.vstack([points[list(UPPER_OUTER)], upper[::-1]]),
         np.vstack([points[list(LOWER_OUTER)], lower[::-1]]),
         np.vstack([upper, lower[::-1]]),
     )
-    return np.dstack([_cover(shape - window.start, window.stop - window.start) for shape in shapes])
+    side = window.stop - window.start
+    fine = [_filled(shape - window.start, side) for shape in shapes]
+    up, low, opening = (one[MIDDLE::SUPERSAMPLING, MIDDLE::SUPERSAMPLING] for one in fine)
+    low = low & ~opening
+    return np.dstack([*(_covered(one, side) for one in fine), up & ~(low | opening), low, opening])
 
 
 def above_the_line(points: Floats) -> Floats:
@@ -294,7 +301,16 @@ def above_the_line(points: Floats) -> Floats:
 
 def _cover(shape: Floats, side: int) -> Pixels:
     """Return how much of each pixel (side, side) the polygon covers, 0..255."""
+    return _covered(_filled(shape, side), side)
+
+
+def _filled(shape: Floats, side: int) -> Pixels:
+    """Return the polygon, 255, in SUPERSAMPLING x SUPERSAMPLING samples of each pixel."""
     fine = np.zeros((side * SUPERSAMPLING, side * SUPERSAMPLING), np.uint8)
     corners = np.round((shape * SUPERSAMPLING - 0.5) * (1 << SUBPIXEL_BITS)).astype(np.int32)
     cv2.fillPoly(fine, [corners], 255, lineType=cv2.LINE_8, shift=SUBPIXEL_BITS)
+    return fine
+
+
+def _covered(fine: Pixels, side: int) -> Pixels:
     return np.asarray(cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA), np.uint8)

@@ -27,12 +27,16 @@ WIDE_WINDOW = slice(WINDOW.start - SHIFT_PX, WINDOW.stop + SHIFT_PX)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One face: crop (128, 128, 3) BGR, landmarks (478, 2) in crop pixels; n states, teacher's pictures and masks."""
+    """One face: crop (128, 128, 3) BGR, landmarks (478, 2) in crop pixels; n states, teacher's pictures and masks.
+
+    `mesh` (n, 128, 128, 3) is the crop moved as the teacher's own mesh moved it.
+    """
 
     name: str
     crop: Pixels
     points: Floats
     moved: Floats
+    mesh: Pixels
     teacher: Pixels
     mouth: Pixels
     holes: Floats
@@ -48,12 +52,21 @@ class Example:
         moved = np.repeat(points[None], states, axis=0)
         steps = np.tensordot(arrays["coefs"], arrays["lm_basis"].astype(np.float32), 1)
         moved[:, arrays["lm_idx"]] = arrays["lm_zero"] + steps
-        label = _strip(folder / "cond.webp", states)[..., 2]
+        condition, crop = _strip(folder / "cond.webp", states), _picture(folder / "src.webp")
         return cls(
-            folder.name, _picture(folder / "src.webp"), points.astype(np.float32), moved.astype(np.float32),
-            _strip(folder / "teacher.jpg", states), np.stack([mouth_mask(one) for one in label]),
+            folder.name, crop, points.astype(np.float32), moved.astype(np.float32), _by_mesh(crop, condition),
+            _strip(folder / "teacher.jpg", states), np.stack([mouth_mask(one) for one in condition[..., 2]]),
             arrays["hole_px"].astype(np.float32),
         )  # fmt: skip
+
+
+def _by_mesh(crop: Pixels, condition: Pixels) -> Pixels:
+    """Return the crop moved by the steps of the data set (n, 128, 128), in sixths of a pixel round 128."""
+    dy, dx = ((condition[..., channel].astype(np.float32) - 128) / 6 for channel in (0, 1))
+    x, y = np.meshgrid(np.arange(CROP_PX, dtype=np.float32), np.arange(CROP_PX, dtype=np.float32))
+    steps = zip(dx, dy, strict=True)
+    moved = [cv2.remap(crop, x - a, y - b, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for a, b in steps]
+    return np.asarray(np.stack(moved), np.uint8)
 
 
 def mouth_mask(label: Pixels) -> Pixels:
@@ -71,7 +84,8 @@ def faces(dataset: Path, part: str) -> list[Path]:
 class Samples:
     """Everything that training reads, in memory: n samples of f faces, of the wide window (w = 84), 0..255, BGR.
 
-    face (n) index into source and source_labels (f, w, w, 3); warped, labels, teacher (n, w, w, 3);
+    Every state is there twice: the photo moved by our own fields, and by the teacher's mesh.
+    face (n) index into source and source_labels (f, w, w, 3); warped, teacher (n, w, w, 3); labels (n, w, w, 6);
     mouth (n, w, w); places (n, PLACES); weight (n).
     """
 
@@ -103,17 +117,19 @@ class Samples:
 def _windowed(number: int, example: Example) -> dict[str, NDArray[Any]]:
     conditioning = Conditioning(example.points)
     condition = conditioning.of(example.crop, example.moved)
-    n = len(example.moved)
-    return {
-        "face": np.full(n, number, np.int64),
-        "source": example.crop[None, WIDE_WINDOW, WIDE_WINDOW],
-        "source_labels": labels(example.points, WIDE_WINDOW)[None],
-        "warped": condition.warped[:, WIDE_WINDOW, WIDE_WINDOW],
+    once: dict[str, NDArray[Any]] = {
         "labels": np.stack([labels(points, WIDE_WINDOW) for points in example.moved]),
         "places": condition.places,
         "teacher": example.teacher[:, WIDE_WINDOW, WIDE_WINDOW],
         "mouth": example.mouth[:, WIDE_WINDOW, WIDE_WINDOW],
         "weight": np.where(example.holes > POOR_HOLE_PX, 0.5, 1).astype(np.float32),
+    }
+    both = np.concatenate([condition.warped, example.mesh])
+    return {name: np.concatenate([values, values]) for name, values in once.items()} | {
+        "face": np.full(len(both), number, np.int64),
+        "source": example.crop[None, WIDE_WINDOW, WIDE_WINDOW],
+        "source_labels": labels(example.points, WIDE_WINDOW)[None, ..., :3],
+        "warped": both[:, WIDE_WINDOW, WIDE_WINDOW],
     }
 
 

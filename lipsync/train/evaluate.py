@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -58,13 +58,18 @@ def _smooth(
     return np.asarray(cv2.GaussianBlur(values, (11, 11), 1.5, borderType=cv2.BORDER_REFLECT), np.float64)
 
 
-def figures(dataset: Path, net: MouthNet, part: str = "val") -> tuple[Figures, dict[str, float]]:
-    """Return the figures, and the PSNR of every face."""
+def figures(
+    dataset: Path, net: MouthNet, part: str = "val", *, by_mesh: bool = False
+) -> tuple[Figures, dict[str, float]]:
+    """Return the figures, and the PSNR of every face.
+
+    The photo is moved by our own fields, as in the product; `by_mesh`, as the teacher's own mesh moved it.
+    """
     rows: list[tuple[float, ...]] = []
     of_face: dict[str, float] = {}
     for folder in faces(dataset, part):
         example = Example.read(folder)
-        painted, moved = pictures(example, net)
+        painted, moved = pictures(example, net, by_mesh=by_mesh)
         triples = list(zip(example.teacher, example.mouth, strict=True))
         new = [
             (psnr_db(p, t, m), ssim(p, t, m), psnr_db(w, t, m), ssim(w, t, m))
@@ -76,10 +81,12 @@ def figures(dataset: Path, net: MouthNet, part: str = "val") -> tuple[Figures, d
     return Figures(len(rows), means[0], means[1], min(of_face.values()), means[2], means[3]), of_face
 
 
-def pictures(example: Example, net: MouthNet) -> tuple[Pixels, Pixels]:
+def pictures(example: Example, net: MouthNet, *, by_mesh: bool = False) -> tuple[Pixels, Pixels]:
     """Return the network's crops (n, 128, 128, 3) and those of the moved photo alone."""
     conditioning = Conditioning(example.points)
     condition = conditioning.of(example.crop, example.moved)
+    if by_mesh:
+        condition = replace(condition, warped=example.mesh)
     paint = net.paint(example.crop, conditioning.labels, condition)
     return paint.laid_on(condition.warped), condition.warped
 
@@ -116,8 +123,10 @@ def main() -> None:
     parser.add_argument("--sheets", type=Path)
     chosen = parser.parse_args()
     net = MouthNet.load(chosen.weights)
-    found, of_face = figures(chosen.dataset, net)
-    report = asdict(found) | {"psnr_db_of_face": {name: round(db, 2) for name, db in of_face.items()}}
+    report = {}
+    for name, by_mesh in (("moved by our fields", False), ("moved by the teacher's mesh", True)):
+        found, of_face = figures(chosen.dataset, net, by_mesh=by_mesh)
+        report[name] = asdict(found) | {"psnr_db_of_face": {face: round(db, 2) for face, db in of_face.items()}}
     print(json.dumps(report, indent=1))  # noqa: T201
     if chosen.sheets:
         sheet(chosen.dataset, net, chosen.sheets)

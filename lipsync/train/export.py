@@ -32,7 +32,7 @@ def examples(batch: int = BATCH) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return inputs of the right shapes, from noise."""
     side = WINDOW_PX
     chance = torch.Generator().manual_seed(1)
-    pictures = (torch.rand(batch, channels, side, side, generator=chance) for channels in (6, 3, 3))
+    pictures = (torch.rand(batch, channels, side, side, generator=chance) for channels in (6, 3, 6))
     source, warped, labels = pictures
     return source, warped, labels, torch.tensor([[64.0, 58.0, 0.0, -3.0, 5.0]]).repeat(batch, 1)
 

@@ -27,9 +27,9 @@ from lipsync.train.data import SHIFT_PX, Samples
 Picked = NDArray[np.int64]
 
 WIDTHS = (40, 64, 88)
-IN_CHANNELS = 17
+IN_CHANNELS, SHARP_CHANNELS = 21, 16
 TEETH_PX, BREADTH_PX, EDGE_PX = 16.0, 32.0, 2.0
-SQUARE_PRICE, SLOPE_PRICE, COVER_PRICE = 20.0, 0.15, 0.003
+SQUARE_PRICE, SLOPE_PRICE, COVER_PRICE, NOISE_PRICE = 20.0, 0.15, 0.003, 0.03
 STRETCH = 0.1
 FAR = 0.3
 """Share of the samples whose light is made quite another one; the others keep nearly theirs."""
@@ -59,8 +59,8 @@ class Block(nn.Module):
 
 
 class Mouth(nn.Module):
-    """source (1 or n, 6, 72, 72): the photo's window and its labels; warped, labels (n, 3, 72, 72): all 0..1;
-    places (n, PLACES) in crop pixels -> the picture (n, 3, 72, 72) and how much of it is painted (n, 1, 72, 72).
+    """source (1 or n, 6, 72, 72): the photo's window and its labels; warped (n, 3, 72, 72), labels (n, 6, 72, 72): all
+    0..1; places (n, PLACES) in crop pixels -> the picture (n, 3, 72, 72) and how much of it is painted (n, 1, 72, 72).
     """
 
     x: Tensor
@@ -81,6 +81,9 @@ class Mouth(nn.Module):
         self.fine_out = Block(a)
         self.leave = nn.Conv2d(a, 16, 3, padding=1)
         _silence(self.leave)
+        last = nn.Conv2d(16, 4, 3, padding=1)
+        self.sharpen = nn.Sequential(nn.Conv2d(SHARP_CHANNELS, 16, 3, padding=1), nn.ReLU(), last)
+        _silence(last)
         at = torch.arange(WINDOW.start, WINDOW.stop, dtype=torch.float32) + 0.5
         self.register_buffer("x", at.view(1, 1, 1, -1).expand(1, 1, WINDOW_PX, WINDOW_PX).clone(), persistent=False)
         self.register_buffer("y", at.view(1, 1, -1, 1).expand(1, 1, WINDOW_PX, WINDOW_PX).clone(), persistent=False)
@@ -91,11 +94,14 @@ class Mouth(nn.Module):
 
     def painted(self, source: Tensor, warped: Tensor, labels: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """Return the colour (n, 3, 72, 72) and its cover, before the photo is laid beneath."""
-        opening = labels[:, 2:]
+        opening, inside = labels[:, 2:3], labels[:, 5:]
         painted_out = (warped - 0.5) * (1 - opening)
         source = (source - 0.5).expand(len(warped), -1, -1, -1)
-        seen = torch.cat([painted_out, labels - 0.5, self._coordinates(places), source], 1)
-        out = self._network(seen)
+        coordinates = self._coordinates(places)
+        teeth = inside * (coordinates[:, 3:4] < 0)
+        soft, stepped = labels[:, :3] - 0.5, labels[:, 3:] - 0.5
+        out = self._network(torch.cat([painted_out, soft, coordinates, source, stepped, teeth], 1))
+        out = out + self.sharpen(torch.cat([out, painted_out, soft, stepped, teeth, coordinates[:, 3:]], 1)).float()
         colour, cover = out[:, :3] + 0.5, torch.sigmoid(out[:, 3:] - 1)
         return colour, opening + (1 - opening) * cover
 
@@ -169,6 +175,8 @@ class View:
 
     def cut(self, wide: Pixels) -> Pixels:
         """Return the window (72, 72, ...) of planes (84, 84, ...)."""
+        if wide.ndim == 3 and wide.shape[2] > 4:
+            return np.dstack([self.cut(wide[..., :3]), self.cut(wide[..., 3:])])
         if self.sx == self.sy == 1:
             left, top = SHIFT_PX + int(self.dx), SHIFT_PX + int(self.dy)
             return wide[top : top + WINDOW_PX, left : left + WINDOW_PX]
@@ -238,7 +246,7 @@ def augmented(batch: Batch, dice: np.random.Generator, strength: float = 1.0) ->
         grain = float(dice.uniform(0, 0.04))
         noise = grain * torch.randn_like(warped)
         source = torch.cat([source[:, :3] + grain * torch.randn_like(warped), source[:, 3:]], 1)
-        warped, teacher = warped + noise, teacher + noise * (1 - batch.labels[:, 2:])
+        warped, teacher = warped + noise, teacher + noise * (1 - batch.labels[:, 2:3])
     other = Batch(source, warped, batch.labels, batch.places, teacher, batch.mouth, batch.weight)
     return _mirrored(other, torch.from_numpy(dice.random(len(warped)) < 0.5))
 
@@ -263,13 +271,18 @@ def _mirrored(batch: Batch, which: Tensor) -> Batch:
 
 
 def loss_of(picture: Tensor, cover: Tensor, batch: Batch) -> Tensor:
-    """Return the distance from the teacher, in values and slopes, and the price of covering the photo's own pixels."""
+    """Return the distance from the teacher, in values and slopes, and the price of covering the photo's own pixels.
+
+    Beside these the logarithm of each picture's squares, as PSNR counts them: a dB is worth the same on every face.
+    """
     weight = batch.weight * (0.3 + 4 * batch.mouth)
     away = picture - batch.teacher
+    squares = (batch.mouth * away.square()).mean((1, 2, 3)) / batch.mouth.mean((1, 2, 3)).clamp(min=1e-3)
+    noise = (squares + 1e-5).log().mean()
     values = (weight * (away.abs() + SQUARE_PRICE * away.square())).mean()
     slopes = (weight[..., 1:] * away.diff(dim=-1).abs()).mean() + (weight[..., 1:, :] * away.diff(dim=-2).abs()).mean()
-    covered = (cover * (1 - batch.labels[:, 2:])).mean()
-    return values + SLOPE_PRICE * slopes + COVER_PRICE * covered
+    covered = (cover * (1 - batch.labels[:, 2:3])).mean()
+    return values + SLOPE_PRICE * slopes + COVER_PRICE * covered + NOISE_PRICE * noise
 
 
 @dataclass(frozen=True, slots=True)

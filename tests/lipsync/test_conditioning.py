@@ -82,10 +82,20 @@ def test_the_opening_grows_with_the_mouth_and_a_pressed_one_is_a_hairs_line(poin
 
 
 def test_labels_share_the_pixels_of_their_borders(points):
-    cover = labels(opened(points, 6)).astype(int)
+    cover = labels(opened(points, 6))[..., :3].astype(int)
     assert (cover.sum(axis=-1) > 255 + 96).mean() < 0.002
     soft = (cover > 0) & (cover < 255)
     assert soft.any()
+
+
+def test_the_middle_of_a_pixel_lies_in_one_label_and_in_the_one_that_covers_it(points):
+    shown = labels(opened(points, 6))
+    cover, stepped = shown[..., :3], shown[..., 3:] > 0
+    assert set(np.unique(shown[..., 3:])) == {0, 255}
+    assert stepped.sum(axis=-1).max() == 1
+    for which in range(3):
+        assert stepped[..., which][cover[..., which] == 255].all()
+        assert not stepped[..., which][cover[..., which] == 0].any()
 
 
 def test_lips_that_cross_meet_in_the_middle(points):

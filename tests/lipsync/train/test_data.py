@@ -36,7 +36,8 @@ def dataset(man: Face, tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "meta.npz", **arrays)
     grey = np.repeat(np.arange(STATES, dtype=np.uint8) * 50, CROP_PX)[:, None, None]
     strip = np.ascontiguousarray(np.broadcast_to(grey, (STATES * CROP_PX, CROP_PX, 3)))
-    label = np.zeros_like(strip)
+    label = np.full_like(strip, 128)
+    label[..., 2] = 0
     label[60, 64, 2] = 6
     cv2.imwrite(str(folder / "teacher.jpg"), strip)
     cv2.imwrite(str(folder / "cond.webp"), label, [cv2.IMWRITE_WEBP_QUALITY, 101])
@@ -73,11 +74,20 @@ def test_the_mask_is_the_mouth_and_five_pixels_round_it():
 
 def test_samples_hold_the_window_and_a_margin_of_every_state(dataset):
     samples = Samples.load(dataset, "train")
-    assert len(samples) == STATES
-    assert samples.warped.shape == samples.teacher.shape == samples.labels.shape == (STATES, 84, 84, 3)
+    assert samples.warped.shape == samples.teacher.shape == (2 * STATES, 84, 84, 3)
+    assert samples.labels.shape == (2 * STATES, 84, 84, 6)
     assert samples.source.shape == samples.source_labels.shape == (1, 84, 84, 3)
-    assert samples.face.tolist() == [0] * STATES
+    assert samples.face.tolist() == [0] * 2 * STATES
+
+
+def test_every_state_is_there_moved_by_our_fields_and_by_the_teachers_mesh(dataset):
+    samples = Samples.load(dataset, "train")
+    ours, mesh = samples.warped[:STATES], samples.warped[STATES:]
+    assert np.array_equal(samples.teacher[:STATES], samples.teacher[STATES:])
+    moved = Example.read(dataset / "train" / "one").mesh[:, 22:106, 22:106]
+    assert np.array_equal(mesh, moved)
+    assert not np.array_equal(ours, mesh)
 
 
 def test_states_that_the_teacher_paints_poorly_weigh_less(dataset):
-    assert Samples.load(dataset, "train").weight.tolist() == [1, 1, 0.5]
+    assert Samples.load(dataset, "train").weight.tolist() == [1, 1, 0.5] * 2

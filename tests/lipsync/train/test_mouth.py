@@ -27,8 +27,9 @@ def samples() -> Samples:
     teacher = np.where(labels[..., 2:] > 0, np.array([30, 30, 200], np.uint8), warped)
     source = dice.integers(90, 160, (f, side, side, 3), np.uint8)
     return Samples(
-        np.arange(n) % f, source, labels[:f], warped, labels, np.tile(np.float32([64, 60, 0.5, -3, 4]), (n, 1)),
-        teacher, (labels[..., 2] > 0).astype(np.uint8), np.ones(n, np.float32),
+        np.arange(n) % f, source, labels[:f], warped, np.concatenate([labels, labels], axis=-1),
+        np.tile(np.float32([64, 60, 0.5, -3, 4]), (n, 1)), teacher, (labels[..., 2] > 0).astype(np.uint8),
+        np.ones(n, np.float32),
     )  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def test_training_brings_the_picture_nearer_to_the_teacher(samples, tmp_path):
     torch.set_num_threads(1)
     net = train(samples, tmp_path / "w.pt", Plan(steps=30, batch=8, rate=3e-3))
     batch = batch_of(samples, np.arange(16))
-    inside = batch.labels[:, 2:] > 0
+    inside = batch.labels[:, 2:3] > 0
     with torch.no_grad():
         away = [
             float(
@@ -67,7 +68,7 @@ def test_another_light_and_place_are_alike_for_photo_moved_photo_and_teacher(sam
     plain = batch_of(samples, np.arange(4))
     other = batch_of(samples, np.arange(4), np.random.default_rng(1))
     assert not torch.equal(plain.warped, other.warped)
-    outside = (other.labels[:, 2:] == 0).expand_as(other.warped)
+    outside = (other.labels[:, 2:3] == 0).expand_as(other.warped)
     assert torch.equal(other.warped[outside], other.teacher[outside])
     assert float(((other.mouth[:, 0] > 0) != (other.labels[:, 2] > 0.5)).float().mean()) < 0.005
 
