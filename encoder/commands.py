@@ -340,7 +340,7 @@ def _mezzanine(stream: Any, slot: Slot, top: Rung, grid: Grid, work: Path) -> An
 
 
 def audio_file(track: Track) -> str:
-    return f"audio_{track.sound.language}{'_surround' if track.sound.channels > 2 else ''}.mp4"
+    return f"audio_{track.sound.language}{'_surround' if track.sound.is_surround else ''}.mp4"
 
 
 def _audio(stream: Any, track: Track, grid: Grid, work: Path) -> Any:

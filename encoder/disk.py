@@ -24,7 +24,7 @@ def estimate_bytes(ladder: Ladder, slots: tuple[Slot, ...]) -> int:
     """Return about how many bytes the work on a chapter takes on the disk at its height."""
     duration_s = float(ladder.grid.duration_s)
     picture_bps = EXPECTED_SHARE * sum(rung.maxrate_bps for rung in ladder.rungs)
-    sound_bps = sum(AUDIO_BPS[track.sound.channels] for track in ladder.tracks or ())
+    sound_bps = sum(AUDIO_BPS[track.sound.channels] for track in ladder.tracks)
     slots_bits = sum(_mezzanine_bits(slot, top, ladder.grid) for slot in slots for top in ladder.rungs[:1])
     return round((COPIES * (picture_bps + sound_bps) * duration_s + slots_bits) / 8)
 

@@ -183,7 +183,7 @@ def _audio_set(p: Presentation, audio: Rendition, personal: bool, number: int) -
     Beside surround, stereo has the higher priority: some players would take what has most bits (5.3.7).
     """
     assert audio.sound is not None
-    sound, wide = audio.sound, audio.sound.channels > 2
+    sound, wide = audio.sound, audio.sound.is_surround
     priority = ' selectionPriority="2"' if p.has_surround and not wide else ""
     role = "alternate" if wide else "main" if audio == p.audios[0] else "dub"
     yield (
@@ -260,7 +260,7 @@ def _media_tag(p: Presentation, audio: Rendition, *, first: bool, personal: bool
     language = f'LANGUAGE="{sound.language}",' if sound.language != "und" else ""
     return (
         f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{_sound_name(p, sound)}",{language}'
-        f"AUTOSELECT={'NO' if sound.channels > 2 else 'YES'},DEFAULT={'YES' if first else 'NO'},"
+        f"AUTOSELECT={'NO' if sound.is_surround else 'YES'},DEFAULT={'YES' if first else 'NO'},"
         f'CHANNELS="{sound.channels}",STABLE-RENDITION-ID="{audio.id}",'
         f'URI="{_up(p, personal)}{quote(p.version)}/{audio.id}.m3u8"'
     )
@@ -386,7 +386,7 @@ def _up(p: Presentation, personal: bool) -> str:
 
 def _sound_name(p: Presentation, sound: Sound) -> str:
     languages = {audio.sound.language for audio in p.audios if audio.sound}
-    return _name(sound.language, languages) + (" 5.1" if sound.channels > 2 else "")
+    return _name(sound.language, languages) + (" 5.1" if sound.is_surround else "")
 
 
 def _read(p: Presentation) -> list[str]:

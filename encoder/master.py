@@ -20,6 +20,11 @@ class Sound:
     sample_rate_hz: int
     language: str
 
+    @property
+    def is_surround(self) -> bool:
+        """Whether it is there beside the stereo that every client gets."""
+        return self.channels > 2
+
 
 @dataclass(frozen=True, slots=True)
 class Track:

@@ -216,7 +216,7 @@ class Presentation:
 
     @property
     def has_surround(self) -> bool:
-        return any(audio.sound.channels > 2 for audio in self.audios if audio.sound)
+        return any(audio.sound.is_surround for audio in self.audios if audio.sound)
 
     @property
     def files(self) -> frozenset[str]:

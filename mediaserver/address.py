@@ -23,7 +23,7 @@ from mediaserver.connections import BACKLOG, Door, Site, end_stalled, make_conne
 from mediaserver.epoll import Listener, Watch
 from mediaserver.errors import AddressUnusable, PortTaken, SettingsError
 from mediaserver.fastpath import Desk, Leave, is_usable
-from mediaserver.heads import Heads
+from mediaserver.heads import Heads, first_head
 from mediaserver.hosts import Hosts
 from mediaserver.manners import Manners
 from mediaserver.ops import FIGURES, Figures
@@ -103,7 +103,7 @@ async def open_control(
     ordinary = Ordinary()
 
     def leave(connected: socket.socket, data: bytes, answered: bool) -> None:
-        if answered and desk.knows(data[: data.find(b"\r\n\r\n") + 4]) and pass_to(connected.fileno(), data):
+        if answered and desk.knows(first_head(data)) and pass_to(connected.fileno(), data):
             connected.close()
         else:
             ordinary.take(connected, data, answered)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def published(media: Path) -> list[Presentation]:
-    """Return the current version of every published chapter."""
+    """Return every published chapter in its current version."""
     return [edition.presentation for edition in Library(media).chapters()] if media.is_dir() else []
 
 

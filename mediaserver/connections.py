@@ -101,6 +101,11 @@ class Door:
     seats: Seats = field(default_factory=Seats)
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def over(self) -> int:
+        """How many connections there are beyond those that may be; negative while there is room."""
+        return self.seats.taken - self.connections_max
+
     def refusal(self, error: ServerError) -> web.Response:
         """Return an answer after which the connection ends; no handler and no signal sees it."""
         response = problem(error)
@@ -149,7 +154,7 @@ class Connection(web.RequestHandler):
 
     def _enter(self) -> None:
         """Refuse a client if there are too many."""
-        over = self._door.seats.taken - self._door.connections_max
+        over = self._door.over
         self._refused = over > 0
         if over > TOLD:
             self.force_close()

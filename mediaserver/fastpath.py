@@ -139,9 +139,9 @@ class FastConnection:
     def admit(self) -> None:
         """Let a new client in, or refuse it if there are too many."""
         door = self._desk.door
-        if (over := door.seats.taken - door.connections_max) > TOLD:
+        if door.over > TOLD:
             self.close()
-        elif over > 0:
+        elif door.over > 0:
             self._refusal = door.words(ServerFull())
 
     def go_on(self, data: bytes, *, answered: bool) -> None:

@@ -27,6 +27,11 @@ _CMCD = re.compile(r"(?:^|&)CMCD=([^&]*)")
 _FOREIGN = re.compile(r"if-.*|content-.*|transfer-encoding|expect|upgrade|te|trailer|http2-settings")
 
 
+def first_head(data: bytes) -> bytes:
+    """Return the first head in what was read of a connection, with its empty line; of half a head, what is no head."""
+    return data[: data.find(b"\r\n\r\n") + 4]
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a head comes to; `span` is (first, last), (first, None) or (None, suffix length), `codings` best first."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from mediaserver.connections import Connection
 from mediaserver.fastpath import READ_BYTES, Desk
+from mediaserver.heads import first_head
 
 # A head after which the parser of aiohttp is not at the beginning of a next one.
 _GOES_ON = re.compile(rb"\r\n(?:content-length|transfer-encoding|upgrade|expect):", re.IGNORECASE)
@@ -38,14 +39,14 @@ class OrdinaryConnection(Connection):
         """Whoever has left it has let the client in."""
 
     def data_received(self, data: bytes) -> None:
-        if self._exact and len(data) <= READ_BYTES and self._is_idle() and self._desk.knows(_head(data)):
+        if self._exact and len(data) <= READ_BYTES and self._is_idle() and self._desk.knows(first_head(data)):
             self._go_back(data)
         else:
             self._feed_noted(data)
 
     def _feed_noted(self, data: bytes) -> None:
         """Let aiohttp read; after a body or half a head only it knows where the next head begins."""
-        self._exact = self._exact and len(_head(data)) == len(data) and not _GOES_ON.search(data)
+        self._exact = self._exact and len(first_head(data)) == len(data) and not _GOES_ON.search(data)
         super().data_received(data)
 
     def _is_idle(self) -> bool:
@@ -81,7 +82,3 @@ class Ordinary:
         assert connect
         with suppress(ConnectionError):
             await loop.connect_accepted_socket(lambda: connect(first=first), connected)
-
-
-def _head(data: bytes) -> bytes:
-    return data[: data.find(b"\r\n\r\n") + 4]

@@ -17,7 +17,7 @@ SLOT = Slot("you", Fraction(3), Fraction(5, 2), Placement(0.3, 0.1, 0.4, 0.8))
 
 def test_an_hour_needs_sixty_times_a_minute_and_a_slot_needs_more():
     def needs(seconds: int, *slots: Slot) -> int:
-        master = Master(Path("/raw/a.mov"), 1920, 1080, Fraction(25), 25 * seconds, None, 1)
+        master = Master(Path("/raw/a.mov"), 1920, 1080, Fraction(25), 25 * seconds, (), 1)
         return estimate_bytes(ladder_for(master), slots)
 
     assert needs(3600) == 60 * needs(60)
