@@ -14,13 +14,14 @@ export function chosenPlayer(search) {
 }
 
 export class Player {
-  #video; #still; #kind; #stop = () => {}; #onProblem; #turn = 0; #drawing = null;
+  #video; #still; #kind; #stop = () => {}; #onProblem; #turn = 0; #drawing = null; #place = null; #started = false;
 
   constructor(video, still, kind, onProblem) {
     this.#video = video;
     this.#still = still;
     this.#kind = kind;
     this.#onProblem = onProblem;
+    video.addEventListener("canplay", () => this.#begin());
   }
 
   // Play the chapter whose manifests lie below `base`; the film goes on where it was, playing or not.
@@ -37,6 +38,7 @@ export class Player {
     this.#draw(StackedAlpha);
     const url = new URL(name, base).href;
     this.#video.dataset.manifest = url;
+    this.#started = false;
     this.#stop = this[`_${kind}`](url, at);
     if (play) this.#video.play().catch(() => {});
   }
@@ -44,7 +46,20 @@ export class Player {
   // Go on with other manifests of the same chapter, at the same time.
   switchTo(base, alpha = null) {
     const { currentTime, paused, ended } = this.#video;
-    return this.open(base, { at: currentTime, play: !paused && !ended, alpha });
+    return this.open(base, { at: this.#place ?? currentTime, play: !paused && !ended, alpha });
+  }
+
+  // Go to `at`, in seconds; a film that has not begun yet begins there.
+  seek(at) {
+    this.#place = this.#started ? null : at;
+    this.#video.currentTime = at;
+  }
+
+  // Players begin at their own place, whatever was asked of the video before it had a picture.
+  #begin() {
+    const place = this.#place;
+    [this.#place, this.#started] = [null, true];
+    if (place !== null && Math.abs(this.#video.currentTime - place) > 0.1) this.#video.currentTime = place;
   }
 
   // By which player, and from which address below the chapter's.

@@ -95,7 +95,7 @@ function drawTimeline() {
     const mark = element("button", { type: "button", className: "marker", title: `${title} (${clock(at_s)})` });
     mark.setAttribute("aria-label", mark.title);
     mark.style.left = `${(100 * at_s) / duration_s}%`;
-    mark.onclick = () => { video.currentTime = at_s; };
+    mark.onclick = () => player.seek(at_s);
     bar.append(mark);
   }
   for (const slot of slots) {
@@ -110,7 +110,7 @@ function drawTimeline() {
 }
 
 function jump() {
-  video.currentTime = Math.max(0, now.chapter.slots[0].start_s - 2);
+  player.seek(Math.max(0, now.chapter.slots[0].start_s - 2));
   video.play().catch(() => {});
 }
 

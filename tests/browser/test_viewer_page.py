@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, Route
 
 from tests.browser.driver import browser
 from tests.browser.house import House, camera_film
@@ -19,6 +19,15 @@ pytestmark = pytest.mark.timeout(240)
 STATES = """window.states = [];
 new MutationObserver(() => states.push(document.body.dataset.state))
     .observe(document.body, {attributes: true, attributeFilter: ['data-state']});"""
+
+
+# Where the film stands once it has a picture and no player moves it any more.
+BEGUN = """const video = document.querySelector('#video');
+window.begun = new Promise((done) => {
+    const look = () => video.readyState > 2 && !video.seeking && done(Math.round(video.currentTime * 10) / 10);
+    for (const event of ['canplay', 'seeked']) video.addEventListener(event, () => setTimeout(look, 500));
+});
+null"""
 
 
 async def until(page: Page, expression: str) -> None:
@@ -133,6 +142,26 @@ async def test_the_page_shows_the_poster_and_goes_to_a_marker(house: House, chro
         await until(page, "Math.abs(document.querySelector('#video').currentTime - 3) < 0.5")
         await page.goto(f"{house.url}editor")
         await until(page, "document.querySelector('#published .poster')?.naturalWidth === 1280")
+
+
+@pytest.mark.parametrize("late", ["lib/dash.js", "stream.mpd"])
+async def test_a_marker_that_is_pressed_before_the_film_has_come_is_where_it_begins(
+    house: House, chromium: str, late: str
+):
+    async with browser(chromium) as running:
+        page = await running.new_page()
+        pressed = asyncio.Event()
+
+        async def wait(route: Route) -> None:
+            await pressed.wait()
+            await route.continue_()
+
+        await page.route(f"**/{late}", wait)
+        await page.goto(house.url)
+        await page.locator(".timeline .marker").click()
+        await page.evaluate(BEGUN)
+        pressed.set()
+        assert await page.evaluate("begun") == 3
 
 
 async def test_a_photo_without_a_face_is_answered_with_a_sentence_and_a_hint(house: House, chromium: str):
