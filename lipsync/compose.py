@@ -338,6 +338,7 @@ class Compositor:
         self._planes = planes_of(self._canvas)
         self._toning = Toning.of(face, self._planes)
         self._shown: Pixels | None = None
+        self._sway: Sway | None = None
         self._alive, self._ready = face, True
 
     def _matched(self, frame: Frame) -> Face:
@@ -366,10 +367,6 @@ class Compositor:
     def _lids(self) -> Eyelids:
         return Eyelids(self._alive)
 
-    @cached_property
-    def _sway(self) -> Sway:
-        return Sway(self._alive)
-
     def _blink(self, closed: float) -> None:
         """Bring the eyes up to date; most of the time they are open already."""
         if not closed and not self._eyes:
@@ -383,6 +380,8 @@ class Compositor:
         """Return the planes of the face with the head turned by yaw, pitch and roll."""
         if not any(pose):
             return self._planes
+        if self._sway is None:
+            self._sway = Sway(self._alive, self._planes[0])
         luma, blue, red = (plane.copy() for plane in self._planes)
         self._sway.over((luma, blue, red), np.asarray(pose, np.float32))
         return luma, blue, red
@@ -396,3 +395,5 @@ class Compositor:
             plane[where.rows, where.columns] = part
         if self._toning:
             self._toning.over(self._planes, even)
+        if self._sway:
+            self._sway.renew(self._planes[0], even)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lipsync.box import Box
 from lipsync.face import CHIN, FOREHEAD, Face
+from lipsync.halfsamples import HalfSamples
 from lipsync.movement import Floats, MouthFrame, fall
 from lipsync.photo import Pixels
 
@@ -83,7 +84,7 @@ def _blink(since_s: Floats) -> Floats:
 class Sway:
     """The head of one picture, turned a little; `box`, with even sides, is the part that it may change."""
 
-    def __init__(self, face: Face) -> None:
+    def __init__(self, face: Face, luma: Pixels) -> None:
         frame = MouthFrame.of(face.landmarks)
         height, width = face.picture.shape[:2]
         chin, forehead = face.landmarks[CHIN, :2], face.landmarks[FOREHEAD, :2]
@@ -109,6 +110,7 @@ class Sway:
         steps = ((lever, nothing), (nothing, lever), (-away[..., 1], away[..., 0]))
         self._steps = np.stack([np.stack(step, axis=-1) for step in steps]).astype(np.float32)
         self._centres = (at - [x0, y0]).astype(np.float32)
+        self._luma = HalfSamples(luma, self.box)
 
     def _weight(self, at: Floats, centre: Floats, size: float, unit: float) -> Floats:
         """1 on the face, 0 from REACH round it and at the borders of the box: nothing ever moves there."""
@@ -119,21 +121,29 @@ class Sway:
         )
         return fall(far, 1.05, 1 + REACH) * (1 - fall(inward, edge, edge + room))
 
+    def renew(self, luma: Pixels, part: Box) -> None:
+        """Be told that `part` of the picture's luma plane has changed."""
+        self._luma.renew(luma, part)
+
     def over(self, planes: Sequence[Pixels], pose: Floats) -> None:
         """Turn the head in the three planes of the picture (I420), in place; `pose` is yaw, pitch and roll.
 
         The steps are a few pixels, so that each is taken where it ends.
         """
         sources = self._centres - np.tensordot(pose, self._steps, 1)
-        for box, scale, some in ((self.box, 1, planes[:1]), (self.box.halved, 2, planes[1:])):
-            cell = self._cell // scale
-            size = (sources.shape[1] * cell, sources.shape[0] * cell)
-            fine = cv2.resize(sources / np.float32(scale) - np.float32(0.5), size, interpolation=cv2.INTER_LINEAR)
-            places = fine[cell : cell + box.h, cell : cell + box.w]
-            way = cv2.INTER_CUBIC if scale == 1 else cv2.INTER_LINEAR
-            for plane in some:
-                part = plane[box.rows, box.columns]
-                part[:] = cv2.remap(part, places, None, way, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        chroma, cell = self.box.halved, self._cell
+        planes[0][self.box.rows, self.box.columns] = _moved(self._luma.samples, 2 * sources - 1, cell, self.box)
+        for plane in planes[1:]:
+            part = plane[chroma.rows, chroma.columns]
+            part[:] = _moved(part, sources / 2 - np.float32(0.5), cell // 2, chroma)
+
+
+def _moved(samples: Pixels, sources: Floats, cell: int, box: Box) -> Pixels:
+    """Return a box whose pixels come from `sources` (rows, columns, 2), places of `samples` for each cell's middle."""
+    fine = cv2.resize(sources, (sources.shape[1] * cell, sources.shape[0] * cell), interpolation=cv2.INTER_LINEAR)
+    places = fine[cell : cell + box.h, cell : cell + box.w]
+    moved = cv2.remap(samples, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(moved, np.uint8)
 
 
 def _depth(face: Face, at: Floats, unit: float) -> Floats:

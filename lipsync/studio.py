@@ -310,7 +310,8 @@ def file_command(tools: Tools, width: int, height: int, speech: Path, target: Pa
     return (
         *(str(tools.ffmpeg), "-hide_banner", "-v", "error", "-y", *raw_pictures((width, height), RATE)),
         *("-i", f"file:{speech}", "-map", "0:v", "-map", "1:a:0", "-map_metadata", "-1"),
-        *("-c:v", "libx264", "-preset", "veryfast", "-crf", "19", "-bf", "0"),
+        *("-c:v", "libx264", "-preset", "ultrafast", "-x264-params", "cabac=1", "-crf", "23"),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
-        *("-c:a", "aac", "-b:a", "128k", "-ac", "2", "-movflags", "+faststart", "-f", "mp4", f"file:{target}"),
+        *("-c:a", "aac", "-b:a", "128k", "-af", "aformat=channel_layouts=mono|stereo"),
+        *("-movflags", "+faststart", "-f", "mp4", f"file:{target}"),
     )

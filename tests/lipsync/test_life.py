@@ -82,7 +82,7 @@ def test_eyes_that_are_closed_already_do_not_blink(face):
 def test_a_sway_moves_the_face_and_never_the_border(face):
     planes = planes_of(face.picture)
     moved = [plane.copy() for plane in planes]
-    Sway(face).over(moved, np.array(SWAY_RAD, np.float32))
+    Sway(face, planes[0]).over(moved, np.array(SWAY_RAD, np.float32))
     for plane, other in zip(planes, moved, strict=True):
         away = abs(other.astype(int) - plane)
         assert away.mean() > 0.3
