@@ -383,11 +383,14 @@ def _render(studio: Studio, header: Header, payload: bytes, calls: Calls, out: I
 
 
 def _ours(error: Exception) -> LipsyncError:
-    """Return the error as one that the protocol knows; an unforeseen one goes to the log with its trace."""
+    """Return the error as one that the protocol knows; of an unforeseen one the log gets the kind and the place.
+
+    Its own words may hold what was being worked on, and that is a face.
+    """
     if isinstance(error, LipsyncError):
         return error
     if not isinstance(error, EncoderError):
-        traceback.print_exception(error)
+        sys.stderr.write("".join([f"{type(error).__name__}\n", *traceback.format_tb(error.__traceback__)]))
         return RenderFailed(f"{type(error).__name__} in the worker; its log says where")
     return RenderFailed(str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,6 +16,7 @@ from mediaserver.errors import BadRequest, NotFound, ServerError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RETRY_S = 30
+REFUSAL_BYTES = 1024
 
 _log = logging.getLogger(__name__)
 _LIPSYNC_STATUS: dict[type[LipsyncError], int] = {
@@ -56,9 +58,12 @@ def problem(error: ServerError | LipsyncError | EncoderError, headers: dict[str,
     """Return the answer that tells a client of `error`."""
     status = _status(error)
     body: dict[str, Any] = {"code": error.code, "sentence": str(error), "hint": error.hint}
+    text = json.dumps(body)
     if isinstance(error, PhotoRefused):
-        body["verdict"] = error.verdict
-    response = web.json_response(body, status=status, headers={"Cache-Control": "no-store"} | (headers or {}))
+        # as long as every other refusal: logs, a proxy's too, have the length of each answer
+        text = json.dumps(body | {"verdict": error.verdict}).ljust(REFUSAL_BYTES)
+    told = {"Cache-Control": "no-store"} | (headers or {})
+    response = web.Response(text=text, status=status, headers=told, content_type="application/json")
     if status == 503 or hasattr(error, "retry_s"):
         response.headers["Retry-After"] = str(getattr(error, "retry_s", RETRY_S))
     if isinstance(error, MethodNotAllowed):

@@ -99,6 +99,16 @@ async def test_a_killed_worker_is_replaced_and_asked_once_more(worker, caplog):
     assert "ended unexpectedly" in caplog.text
 
 
+async def test_the_log_of_a_fault_has_its_place_and_none_of_its_words(worker, chapter, caplog):
+    """They may quote what was being worked on."""
+    with pytest.raises(RenderFailed, match="ValueError in the worker"):
+        _ = [f async for f in worker.render(b"no face at all", whole(chapter))]
+    while "from_bytes" not in caplog.text:
+        await asyncio.sleep(0.02)
+    assert "ValueError\n" in caplog.text
+    assert "pickled" not in caplog.text
+
+
 async def in_a_render(worker: WarmWorker, but: int | None = None) -> tuple[int, list[int]]:
     """Wait until the worker has encoders at work; return its process, which is not `but`, and theirs."""
     while worker.pid in (None, but) or not (programs := [child for child in children_of(worker.pid) if encodes(child)]):
