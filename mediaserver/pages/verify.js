@@ -1,12 +1,12 @@
-// Sends a chosen video and lists what credentials and mark tell.
+// Sends a video that is chosen or dropped and lists what credentials and mark tell.
 
 import { ROOT, ask } from "./session.js";
 
 const $ = (id) => document.getElementById(id);
 
-$("video").addEventListener("change", async ({ target }) => {
-  const [file] = target.files;
+async function check(file) {
   if (!file) return;
+  delete document.body.dataset.state;
   $("found").replaceChildren();
   $("state").textContent = `${file.name} is being looked at …`;
   try {
@@ -17,4 +17,13 @@ $("video").addEventListener("change", async ({ target }) => {
     $("state").textContent = `${problem.message} ${problem.hint ?? ""}`;
   }
   document.body.dataset.state = "done";
-});
+}
+
+$("video").addEventListener("change", ({ target }) => check(target.files[0]));
+for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+  $("drop").addEventListener(name, (event) => {
+    event.preventDefault();
+    $("drop").toggleAttribute("data-over", over);
+    if (name === "drop") check(event.dataTransfer.files[0]);
+  });
+}

@@ -156,7 +156,7 @@ async function begin(event) {
   try {
     follow(await Session.begin(now.consent, ticked()));
     $("gone").hidden = true;
-    $(hasCamera() ? "camera-start" : "photo").focus();
+    (hasCamera() ? $("camera-start") : $("photo"))?.focus();
   } catch (problem) {
     showVerdict(problem);
     await showConsent();
@@ -203,7 +203,7 @@ async function sendPhoto(file) {
     showVerdict(problem);
   }
   now.uploading = false;
-  $("photo").value = "";
+  if (takesFiles) $("photo").value = "";
   showPanel();
   await playPersonal(hasPhoto());
 }
@@ -278,6 +278,18 @@ function tellCredentials(state, told) {
   list.append(...told.map((textContent) => element("li", { textContent })));
   $("credentials").dataset.state = state;
   $("credentials").replaceChildren(list);
+}
+
+// A picture file, chosen or dropped, where the operator allows that.
+function takeFiles() {
+  $("photo").addEventListener("change", ({ target }) => sendPhoto(target.files[0]));
+  for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+    $("drop").addEventListener(name, (event) => {
+      event.preventDefault();
+      $("drop").toggleAttribute("data-over", over);
+      if (name === "drop") sendPhoto(event.dataTransfer.files[0]);
+    });
+  }
 }
 
 // --- what is shown ---
@@ -357,10 +369,10 @@ function element(name, properties) {
 $("insecure").hidden = window.isSecureContext;
 $("camera").hidden = !hasCamera();
 $("no-camera").hidden = hasCamera() || !window.isSecureContext;
-$("drop").hidden = !takesFiles;
+if (takesFiles) takeFiles();
+else $("drop").remove();
 $("boxes").addEventListener("change", allowBegin);
 $("consent-form").addEventListener("submit", begin);
-$("photo").addEventListener("change", ({ target }) => sendPhoto(target.files[0]));
 $("jump").addEventListener("click", jump);
 $("mine").addEventListener("click", jump);
 $("camera-start").addEventListener("click", startCamera);
@@ -368,13 +380,6 @@ $("camera-take").addEventListener("click", async () => sendPhoto(await camera.ta
 $("retake").addEventListener("click", retake);
 $("pin").addEventListener("click", pin);
 $("delete").addEventListener("click", deleteAll);
-for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
-  $("drop").addEventListener(name, (event) => {
-    event.preventDefault();
-    $("drop").toggleAttribute("data-over", over);
-    if (name === "drop" && takesFiles) sendPhoto(event.dataTransfer.files[0]);
-  });
-}
 
 showPanel();
 await showConsent();

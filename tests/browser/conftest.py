@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from encoder.model import Presentation
 from encoder.tools import Child, find_tools, open_tool, python_module, run_tool
 from tests.browser.driver import player_page
-from tests.browser.house import CAPTIONS, House
+from tests.browser.house import CAPTIONS, House, OwnScene
 
 # Two rungs need 720 lines; 12 s hold a slot that is longer than a player's buffer, and three segments before it.
 CUT = ("-ss", "5", "-t", "12", "-vf", "scale=1280:720", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
@@ -33,6 +34,12 @@ def house(sample_master: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     film = short(sample_master, tmp_path_factory.mktemp("film"))
     with running_house(film, tmp_path_factory.mktemp("house"), SETTINGS) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def own_scene(house: House) -> OwnScene:
+    """A finished scene in the house; look, do not delete."""
+    return asyncio.run(house.own_scene())
 
 
 @pytest.fixture(scope="session")

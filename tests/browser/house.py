@@ -31,6 +31,19 @@ def camera_film(target: Path) -> Path:
     return target
 
 
+# What somebody might try who wants neither label nor mark nor credentials.
+WITHOUT = {"label": "off", "label_text": "", "stamp": "", "mark": "0", "c2pa": "false", "credentials": "none"}
+
+
+@dataclass(frozen=True, slots=True)
+class OwnScene:
+    """One viewer's scene: address of the signed file, its bytes, and its segments as they were streamed."""
+
+    url: str
+    signed: bytes
+    streamed: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class House:
     """`url` ends with a slash; sessions are paths without the leading one, as `s/<capability>/`."""
@@ -92,6 +105,24 @@ class House:
         while (state := await self.slot_state(http, session)) != "ready":
             assert state != "failed"
             await asyncio.sleep(0.1)
+
+    async def own_scene(self) -> OwnScene:
+        """Be a viewer, who tries to be rid of all layers, up to the finished scene; the session lives on."""
+        p, largest, streamed = self.presentation, self.presentation.videos[0], b""
+        async with ClientSession() as http:
+            session = await self.consent(http, **WITHOUT)
+            await self.ask(http, session)
+            await self.send_photo(http, session)
+            await self.wait_until_ready(http, session)
+            for number in p.segments_of(self.slot):
+                address = f"{self.url}{session}{p.chapter}/{p.version}/{largest.id}/{number}.m4s"
+                async with http.get(address, params=WITHOUT) as answer:
+                    assert answer.headers["X-Scene"] == "personal"
+                    streamed += await answer.read()
+            url = f"{self.url}{session}{p.chapter}/{self.slot.id}.mp4"
+            async with http.get(url, params=WITHOUT) as answer:
+                assert answer.status == 200
+                return OwnScene(url, await answer.read(), streamed)
 
 
 async def _json(http: ClientSession, method: str, url: str, **rest: Any) -> Any:

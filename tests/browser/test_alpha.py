@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from playwright.async_api import Page
 
 from tests.browser.conftest import running_house
-from tests.browser.driver import browser, player_page, seen, start
-from tests.browser.house import House
+from tests.browser.driver import Region, browser, player_page, seen, start
+from tests.browser.house import House, OwnScene
+from tests.browser.pictures import means_of
 from tests.masters import ALPHAS, PATCHES, make_transparent
 
 pytestmark = pytest.mark.timeout(300)
@@ -26,6 +27,23 @@ JUMPS_S = (0.0, 1.95, 2.05, 1.85, 9.45, 5.05, 4.05, 0.05)
 # Chromium's own conversion of BT.709 without a GPU is off by up to 10 levels in blue.
 PATIENCE = 100
 ALPHA_LEVELS, COLOUR_LEVELS = 2, 10
+
+# Lay the film (or the canvas that shows it), mirrored, over a file that stands still; returns at which times that
+# file begins and is shown.
+LAY_OVER = """async url => {
+  const both = document.createElement('div'), below = document.createElement('video');
+  const above = document.querySelector('canvas') ?? video, size = 'width: 640px; height: 360px;';
+  for (const one of [below, above]) one.style = `${size} position: absolute; inset: 0; object-fit: fill`;
+  above.style.transform = 'scaleX(-1)';
+  Object.assign(both, {id: 'both', style: `${size} position: relative`});
+  Object.assign(below, {src: url, muted: true, preload: 'auto'});
+  video.before(both);
+  both.append(below, above);
+  const next = () => new Promise((done) => below.requestVideoFrameCallback((_, {mediaTime}) => done(mediaTime)));
+  const begins = await next();
+  below.currentTime = begins + 3.02;
+  return [begins, await next()];
+}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +142,43 @@ async def test_the_page_shows_what_lies_behind_a_transparent_film(
         assert await page.locator("#player-problem").is_hidden()
 
 
+@pytest.mark.parametrize(("player", "manifest"), [("dash", "stream.mpd"), ("hls", "master.m3u8")])
+async def test_a_viewers_scene_is_seen_below_a_transparent_chapter(
+    *, player: str, manifest: str, glass_house: House, house: House, own_scene: OwnScene, chromium: str, page_url: str,
+    tmp_path: Path,
+):  # fmt: skip
+    """A page lays the chapter, mirrored, over the signed file of the viewer's slot; the screen is compared."""
+    (tmp_path / "scene.mp4").write_bytes(own_scene.signed)
+    async with browser(chromium) as running:
+        page = await running.new_page(viewport={"width": 700, "height": 500})
+        await start(page, page_url, player, f"{glass_house.url}{glass_house.chapter}/{manifest}", [], buffer_s=2)
+        await watch(page, stacked=player == "hls")
+        await page.wait_for_function("() => glass.length > 0")
+        await page.evaluate("lookAt(2.05)")
+        begins_s, at_s = await page.evaluate(LAY_OVER, own_scene.url)
+        screen = await screenshot(page, "#both")
+        assert (await seen(page)).errors == []
+    p, cells = house.presentation, [cell for patch in range(4) for cell in cells_of(patch)]
+    mine = means_of(tmp_path / "scene.mp4", cells)[round((at_s - begins_s) * p.grid.rate)]
+    films = means_of(house.folder / p.videos[0].file, cells)[round(at_s * p.grid.rate)]
+    opacity = np.repeat(ALPHAS, len(cells) // 4)[:, None] / 255
+    expected = np.repeat(np.array(PATCHES), len(cells) // 4, axis=0) * opacity + mine * (1 - opacity)
+    shown = np.stack([screen[box_of(cell, screen)].mean(axis=(0, 1)) for cell in cells])
+    assert np.abs(shown - expected).max() <= COLOUR_LEVELS
+    assert np.abs(shown - films)[: len(cells) // 4].max() > 3 * COLOUR_LEVELS
+
+
+def cells_of(patch: int) -> list[Region]:
+    """Twelve small regions of the part of the screen over which a patch of the mirrored film lies."""
+    return [Region(0.78 - patch / 4 + 0.06 * x, 0.1 + 0.19 * y, 0.06, 0.19) for x in range(3) for y in range(4)]
+
+
+def box_of(region: Region, picture: NDArray[np.float64]) -> tuple[slice, slice]:
+    height, width = picture.shape[:2]
+    left, top = round(region.x * width), round(region.y * height)
+    return slice(top, top + round(region.h * height)), slice(left, left + round(region.w * width))
+
+
 async def test_the_addresses_of_a_transparent_film(glass_house: House):
     p = glass_house.presentation
     async with ClientSession() as http:
@@ -172,9 +227,9 @@ def assert_glass(shown: list[Glass]) -> None:
             assert abs(picture.bar - expected_bar) * ROUND < 1, picture
 
 
-async def screenshot(page: Page) -> NDArray[np.float64]:
+async def screenshot(page: Page, place: str = ".screen") -> NDArray[np.float64]:
     """Return the player's rectangle as RGB."""
-    encoded = np.frombuffer(await page.locator(".screen").screenshot(), np.uint8)
+    encoded = np.frombuffer(await page.locator(place).screenshot(), np.uint8)
     return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1].astype(float)
 
 

@@ -14,11 +14,9 @@ from encoder.boxes import boxes
 from encoder.tools import find_tools, run_tool
 from lipsync.compose import AI, PlacedLabel, rectangle_of
 from lipsync.label import Label
-from tests.browser.house import PHOTO, House
+from tests.browser.house import PHOTO, WITHOUT, House, OwnScene
 
 pytestmark = pytest.mark.timeout(300)
-# What somebody might try who does not want them.
-WITHOUT = {"label": "off", "label_text": "", "stamp": "", "mark": "0", "c2pa": "false", "credentials": "none"}
 
 
 async def findings(house: House, http: ClientSession, video: bytes) -> dict:  # type: ignore[type-arg]
@@ -53,29 +51,13 @@ def assert_all_layers(found: dict) -> None:  # type: ignore[type-arg]
 
 
 async def test_a_viewers_scene_carries_all_layers_and_its_fragments_are_those_that_were_streamed(
-    house: House, tmp_path: Path
+    house: House, own_scene: OwnScene, tmp_path: Path
 ):
+    first = next(box for box in boxes(own_scene.signed) if box.type == b"moof")
+    assert own_scene.signed[first.start :] == own_scene.streamed
     async with ClientSession() as http:
-        session = await house.consent(http, **WITHOUT)
-        await house.ask(http, session)
-        await house.send_photo(http, session)
-        await house.wait_until_ready(http, session)
-        p, largest = house.presentation, house.presentation.videos[0]
-        streamed = b""
-        for number in p.segments_of(house.slot):
-            address = f"{house.url}{session}{p.chapter}/{p.version}/{largest.id}/{number}.m4s"
-            async with http.get(address, params=WITHOUT) as answer:
-                assert answer.headers["X-Scene"] == "personal"
-                streamed += await answer.read()
-        async with http.get(f"{house.url}{session}{p.chapter}/{house.slot.id}.mp4", params=WITHOUT) as answer:
-            assert answer.status == 200
-            signed = await answer.read()
-        first = next(box for box in boxes(signed) if box.type == b"moof")
-        assert signed[first.start :] == streamed
-        assert_all_layers(await findings(house, http, signed))
-        assert label_seen(house, signed, tmp_path)
-        async with http.delete(f"{house.url}{session}") as answer:
-            assert answer.status == 204
+        assert_all_layers(await findings(house, http, own_scene.signed))
+    assert label_seen(house, own_scene.signed, tmp_path)
 
 
 async def test_the_films_existing_client_gets_them_too(house: House, tmp_path: Path):

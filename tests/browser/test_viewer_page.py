@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
 from playwright.async_api import Page, Route
 
+from lipsync.protocols import Examined
+from mediaserver.app import build_app
+from mediaserver.settings import Settings
 from tests.browser.driver import browser
-from tests.browser.house import House, camera_film
+from tests.browser.house import PHOTO, WOMAN, House, camera_film
+from tests.mediaserver.conftest import ScriptedFaceWorker
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -29,11 +39,22 @@ window.begun = new Promise((done) => {
 });
 null"""
 
+DROP = """([name, data]) => {
+  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0)), moved = new DataTransfer();
+  moved.items.add(new File([bytes], name));
+  document.querySelector('#drop').dispatchEvent(new DragEvent('drop', {dataTransfer: moved, cancelable: true}));
+}"""
+
 
 async def until(page: Page, expression: str) -> None:
     """Poll; the page's content security policy forbids what Playwright's own waiting does."""
     while not await page.evaluate(expression):
         await asyncio.sleep(0.1)
+
+
+async def drop(page: Page, file: Path) -> None:
+    """Do what a browser does with a file that somebody drops."""
+    await page.evaluate(DROP, [file.name, b64encode(file.read_bytes()).decode()])
 
 
 async def agree(page: Page, house: House) -> None:
@@ -64,7 +85,6 @@ async def test_a_viewer_gets_the_own_scene_through_the_page_and_deletes_it(house
         page.on("response", lambda r: refused.append(r.url) if r.status >= 400 else None)
         await agree(page, house)
         await page.evaluate("document.querySelector('#video').muted = true")
-        assert await page.locator("#drop").is_hidden()
         await take_photo(page)
         await until(page, "document.body.dataset.state === 'ready'")
         await until(page, "document.querySelector('#video').dataset.manifest.includes('/s/')")
@@ -162,6 +182,51 @@ async def test_a_marker_that_is_pressed_before_the_film_has_come_is_where_it_beg
         await page.evaluate(BEGUN)
         pressed.set()
         assert await page.evaluate("begun") == 3
+
+
+@asynccontextmanager
+async def same_films(house: House, npm: Path, state: Path, **setting: bool) -> AsyncIterator[tuple[House, list[bytes]]]:
+    """Serve them with other settings; yield where, and a list that every photo is put into."""
+    sent: list[bytes] = []
+
+    class Looking(ScriptedFaceWorker):
+        async def examine(self, photo: bytes) -> Examined:
+            sent.append(photo)
+            return await super().examine(photo)
+
+    settings, worker = Settings(media=house.folder.parents[1], state=state, **setting), Looking()
+    worker.go.clear()
+    async with TestServer(build_app(settings, worker, worker, scripts=npm)) as server:
+        yield replace(house, url=str(server.make_url("/"))), sent
+
+
+async def test_a_photo_may_be_chosen_or_dropped_where_the_operator_allows_it(
+    house: House, chromium: str, npm: Path, tmp_path: Path
+):
+    async with same_films(house, npm, tmp_path, photo_file_input=True) as (there, sent), browser(chromium) as running:
+        page = await running.new_page()
+        await agree(page, there)
+        await page.locator("#photo").set_input_files(PHOTO)
+        await until(page, "document.body.dataset.state === 'captured'")
+        await page.locator("#retake").click()
+        await drop(page, WOMAN)
+        await until(page, "document.querySelector('#scene-step').hidden === false")
+    assert (sent[0], sent[-1]) == (PHOTO.read_bytes(), WOMAN.read_bytes())
+
+
+async def test_no_file_can_be_chosen_unless_the_operator_says_so(
+    house: House, chromium: str, npm: Path, tmp_path: Path
+):
+    """The page has nothing to choose or drop one with; whoever sends a photo without the page is heard as before."""
+    async with same_films(house, npm, tmp_path) as (there, sent), browser(chromium) as running:
+        page = await running.new_page()
+        await agree(page, there)
+        assert await page.locator("#camera-start").is_visible()
+        assert await page.locator("input[type=file], #drop").count() == 0
+        session = await page.evaluate("sessionStorage.getItem(sessionStorage.key(0))")
+        async with ClientSession() as http:
+            await there.send_photo(http, session.lstrip("/"))
+    assert sent == [PHOTO.read_bytes()]
 
 
 async def test_a_photo_without_a_face_is_answered_with_a_sentence_and_a_hint(house: House, chromium: str):
