@@ -16,7 +16,7 @@ from lipsync.errors import RenderFailed
 from lipsync.face import CHIN, FOREHEAD, Face
 from lipsync.label import Label
 from lipsync.life import BLINK, Eyelids, Sway
-from lipsync.photo import Pixels
+from lipsync.planes import Planes, halved, mix, part_of, planes_of
 from lipsync.protocols import Stamp
 from lipsync.renderer import Renderer
 from lipsync.speaker import Mouth
@@ -37,27 +37,6 @@ MATCH, MATCH_LIMIT = 0.3, 0.12
 SMALLEST_PX = 64
 GRAIN_LINES, GRAIN_ROOM = 1080, 64
 """The picture height for which a slot's grain is told; how far the sheet of noise can move, in pixels."""
-
-TO_YUV = np.array(
-    [
-        [0.0722 * 219 / 255, 0.7152 * 219 / 255, 0.2126 * 219 / 255, 16],
-        [0.5 * 224 / 255, -0.7152 / 1.8556 * 224 / 255, -0.2126 / 1.8556 * 224 / 255, 128],
-        [-0.0722 / 1.5748 * 224 / 255, -0.7152 / 1.5748 * 224 / 255, 0.5 * 224 / 255, 128],
-    ],
-    np.float32,
-)
-"""Blue, green, red in full range to Y, Cb, Cr in limited range (ITU-R BT.709-6, items 3.2 to 3.5)."""
-
-
-def planes_of(picture: Pixels) -> tuple[Pixels, Pixels, Pixels]:
-    """Return Y (h, w), Cb and Cr (h/2, w/2) of a BGR picture with even sides."""
-    luma, blue, red = cv2.split(cv2.transform(picture, TO_YUV))
-    half = (picture.shape[1] // 2, picture.shape[0] // 2)
-    return (
-        np.asarray(luma, np.uint8),
-        np.asarray(cv2.resize(blue, half, interpolation=cv2.INTER_AREA), np.uint8),
-        np.asarray(cv2.resize(red, half, interpolation=cv2.INTER_AREA), np.uint8),
-    )
 
 
 def views_of(frame: Frame) -> tuple[Frame, Frame, Frame]:
@@ -156,7 +135,7 @@ class Grain:
         sheet = np.random.default_rng(7).standard_normal((box.h + GRAIN_ROOM, box.w + GRAIN_ROOM)).astype(np.float32)
         self._sheet = np.asarray(np.round(cv2.GaussianBlur(sheet, (0, 0), 0.6) * levels * 2.1), np.int16)
 
-    def over(self, luma: Pixels) -> Pixels:
+    def over(self, luma: Frame) -> Frame:
         """Return a luma plane of the box's size with the grain of the next picture."""
         y, x = np.random.default_rng(self.number).integers(0, GRAIN_ROOM, 2)
         self.number += 1
@@ -185,27 +164,26 @@ class PlacedLabel:
 class Overlay:
     """Part of a plane in which a face lies over the scene: where it is in the picture, and in the face.
 
-    `covers` says how much each of face and scene counts, None where nothing is seen of the scene.
+    `cover` says how much of the face is seen, 0..255, None where nothing is seen of the scene.
     """
 
     where: Box
     own: Box
-    covers: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    cover: Frame | None
 
     @classmethod
     def of(cls, where: Box, box: Box, matte: NDArray[np.float32]) -> Overlay:
         own = where.within(box)
-        face = np.ascontiguousarray(matte[own.rows, own.columns])
-        return cls(where, own, None if face.min() == 1 else (face, 1 - face))
+        cover = np.rint(255 * matte[own.rows, own.columns]).astype(np.uint8)
+        return cls(where, own, None if cover.min() == 255 else cover)
 
     def lay(self, face: Frame, scene: Frame, into: Frame) -> None:
         """Write the part of a plane of the face over that of the scene into the picture's."""
-        above = np.ascontiguousarray(face[self.own.rows, self.own.columns])
-        if self.covers is None:
-            into[self.where.rows, self.where.columns] = above
-            return
-        behind = np.ascontiguousarray(scene[self.where.rows, self.where.columns])
-        into[self.where.rows, self.where.columns] = cv2.blendLinear(above, behind, *self.covers)
+        above, target = face[self.own.rows, self.own.columns], into[self.where.rows, self.where.columns]
+        if self.cover is None:
+            target[:] = above
+        else:
+            mix(above, scene[self.where.rows, self.where.columns], self.cover, target)
 
 
 class Compositor:
@@ -228,9 +206,9 @@ class Compositor:
         self._awaited: Iterable[Sequence[float]] = ()
         self._grain = Grain(box, grain * lines / GRAIN_LINES) if grain else None
         self._label = PlacedLabel(box, lines, stamp)
-        self._thin = np.asarray(cv2.resize(matte, (box.w // 2, box.h // 2), interpolation=cv2.INTER_AREA), np.float32)
+        self._thin = halved(matte)
         self._parts: dict[Box, Sequence[Overlay]] = {}
-        self._eyes: dict[int, Pixels] = {}
+        self._eyes: dict[int, Planes] = {}
         self._ready = False
 
     @classmethod
@@ -314,7 +292,7 @@ class Compositor:
             self._label.stamp(shown)
         return True
 
-    def _lay(self, shown: Frame, scene: Frame, part: Box, planes: tuple[Pixels, Pixels, Pixels]) -> None:
+    def _lay(self, shown: Frame, scene: Frame, part: Box, planes: Planes) -> None:
         """Blend the face over `part` of the scene, which lies in its rectangle; all in even pixels."""
         speaking = planes[0] if self._grain is None else self._grain.over(planes[0])
         faces = (speaking, *planes[1:])
@@ -334,10 +312,9 @@ class Compositor:
         face = self._matched(frame) if self._match else self._face
         self._renderer = self._mouth(face)
         self._renderer.expect(self._awaited)
-        self._canvas = face.picture.copy()
-        self._planes = planes_of(self._canvas)
+        self._planes = planes_of(face.picture)
         self._toning = Toning.of(face, self._planes)
-        self._shown: Pixels | None = None
+        self._shown: Planes | None = None
         self._sway: Sway | None = None
         self._alive, self._ready = face, True
 
@@ -376,7 +353,7 @@ class Compositor:
                 self._eyes[n] = patch
                 self._put(box, patch)
 
-    def _swayed(self, pose: Sequence[float]) -> tuple[Pixels, Pixels, Pixels]:
+    def _swayed(self, pose: Sequence[float]) -> Planes:
         """Return the planes of the face with the head turned by yaw, pitch and roll."""
         if not any(pose):
             return self._planes
@@ -386,14 +363,11 @@ class Compositor:
         self._sway.over((luma, blue, red), np.asarray(pose, np.float32))
         return luma, blue, red
 
-    def _put(self, box: Box, patch: Pixels) -> None:
-        """Write pixels into the face's picture and into its planes."""
-        self._canvas[box.rows, box.columns] = patch
-        even = box.even
-        parts = planes_of(np.ascontiguousarray(self._canvas[even.rows, even.columns]))
-        for plane, part, where in zip(self._planes, parts, (even, even.halved, even.halved), strict=True):
-            plane[where.rows, where.columns] = part
+    def _put(self, box: Box, planes: Planes) -> None:
+        """Write a part, in even pixels, into the face."""
+        for part, new in zip(part_of(self._planes, box), planes, strict=True):
+            part[:] = new
         if self._toning:
-            self._toning.over(self._planes, even)
+            self._toning.over(self._planes, box)
         if self._sway:
-            self._sway.renew(self._planes[0], even)
+            self._sway.renew(self._planes[0], box)

@@ -36,10 +36,13 @@ WARM = np.array([1.2, 1.18, 1.0], np.float32)
 """The deeper the shade, the more of its light has come by way of lips and gums."""
 OWN_SHADE = 0.8
 """How light the teeth stand in a photo that shows them, on the scale of SHADES."""
-SHADES = (0.22 + 0.92 * np.minimum(1, 1.1 * np.arange(256, dtype=np.float32)[:, None] / 255) ** 1.3) ** WARM
+_LIT = np.arange(256, dtype=np.float32)[:, None] / 255
+SHADES = ((0.22 + 0.92 * np.minimum(1, 1.1 * _LIT) ** 1.3) ** WARM)[None].astype(np.float32)
 OWN_SHADES = np.minimum(1, SHADES / np.float32(OWN_SHADE))
-"""How light it is for each amount of light, 0..255 (256, 3)."""
+"""How light it is for each amount of light, 0..255 (1, 256, 3)."""
 SUPERSAMPLING = 2
+SOFT_PX = 2.5
+"""Least softness of the light that falls in, where it is drawn smaller than it is."""
 SKETCH_PX, SKETCH_X, SKETCH_Y = 512, 0.6, (0.25, 0.45)
 """Pixels per pupil distance of a sketch; how far it goes to either side, up and down. Beyond that nothing changes."""
 TOOTH = np.array([166, 194, 210], np.float32)
@@ -49,17 +52,50 @@ CAVITY = np.array([22, 15, 34], np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Coat:
+    """Something painted in the box: `colour` (h, w, 3), 0..255, and `behind`, how much is seen of what lies there.
+
+    Both have as many channels as pictures, so that these are quickly multiplied.
+    """
+
+    colour: Floats
+    behind: Floats
+
+    @classmethod
+    def of(cls, layer: Floats) -> Coat:
+        """`layer` (h, w, 4) is colour premultiplied by its cover, and the cover, all 0..255."""
+        return cls(np.ascontiguousarray(layer[..., :3]), np.repeat(1 - layer[..., 3:] / np.float32(255), 3, axis=2))
+
+    def part(self, rows: slice, columns: slice, down: Floats) -> Coat:
+        """Return a part of it, which has moved by `down` (2,), in pixels."""
+        if not down.any():
+            return Coat(self.colour[rows, columns], self.behind[rows, columns])
+        shift = np.array([[1, 0, down[0] - columns.start], [0, 1, down[1] - rows.start]])
+        size = (columns.stop - columns.start, rows.stop - rows.start)
+        colour, behind = (
+            cv2.warpAffine(plane, shift, size, flags=cv2.INTER_LINEAR, borderValue=(rest, rest, rest))
+            for plane, rest in ((self.colour, 0), (self.behind, 1))
+        )
+        return Coat(np.asarray(colour, np.float32), np.asarray(behind, np.float32))
+
+    def over(self, picture: Floats, light: Floats | None = None) -> None:
+        """Lay it over a picture (h, w, 3), in place, in such a light."""
+        cv2.multiply(picture, self.behind, picture)
+        cv2.add(picture, self.colour if light is None else cv2.multiply(self.colour, light), picture)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Interior:
-    """Pictures of one face's box (h, w): colour (h, w, 3) premultiplied by its cover (h, w, 1), both 0..1 * 255.
+    """What is painted in one face's box (h, w); `back` (h, w, 3) lies behind all else.
 
     `own` are the upper teeth that the photo shows, with the light that falls on them there; `grain` is the photo's own.
     """
 
     back: Floats
-    tongue: Floats
-    lower: Floats
-    upper: Floats
-    own: Floats | None
+    tongue: Coat
+    lower: Coat
+    upper: Coat
+    own: Coat | None
     grain: Floats
     jaw: Floats
     unit: float
@@ -77,45 +113,41 @@ class Interior:
         sketch = partial(_drawn, frame=frame, pixels=pixels)
         return cls(
             back=sketch(_cavity, (CAVITY * light)[:, None], (0, middle)),
-            tongue=sketch(_tongue, np.column_stack([[*(TONGUE * light), 0], [0, 0, 0, 255]]), (0, middle)),
-            lower=sketch(_lower_teeth, row, (0, edge), size),
-            upper=sketch(_upper_teeth, row, (0, edge), size),
-            own=teeth.layer if teeth else None,
-            grain=grain_of(face, *pixels.shape[:2]),
+            tongue=Coat.of(sketch(_tongue, np.column_stack([[*(TONGUE * light), 0], [0, 0, 0, 255]]), (0, middle))),
+            lower=Coat.of(sketch(_lower_teeth, row, (0, edge), size)),
+            upper=Coat.of(sketch(_upper_teeth, row, (0, edge), size)),
+            own=Coat.of(teeth.layer) if teeth else None,
+            grain=np.repeat(grain_of(face, *pixels.shape[:2]), 3, axis=2),
             jaw=frame.vectors(np.array([[0.0, JAW_DROP]], np.float32))[0],
             unit=frame.unit,
         )
 
     def paint(self, opening: Pixels, open_: float, rows: slice, columns: slice) -> Pixels:
         """Return the mouth's inside (h, w, 3) in that part of the box; `opening` (h, w) is its cover there."""
-        picture = self.back[rows, columns].copy()
-        for layer, share in ((self.tongue, 0.92), (self.lower, 1.0), (self.upper, 0.0)):
-            part = self._sunk(layer, share * open_, rows, columns)
-            picture *= 1 - part[..., 3:] / 255
-            picture += part[..., :3]
-        lit = self._lit(opening)
-        picture *= SHADES[lit]
-        picture += self.grain[rows, columns]
+        picture, where = self.back[rows, columns].copy(), (rows, columns)
+        for coat, share in ((self.tongue, 0.92), (self.lower, 1.0), (self.upper, 0.0)):
+            coat.part(*where, share * open_ * self.jaw).over(picture)
+        lit = cv2.merge([self._lit(opening)] * 3)
+        cv2.multiply(picture, cv2.LUT(lit, SHADES), picture)
+        cv2.add(picture, self.grain[where], picture)
         if self.own is not None:
-            own = self.own[rows, columns]
-            picture += own[..., :3] * OWN_SHADES[lit] - own[..., 3:] / 255 * picture
+            self.own.part(*where, 0 * self.jaw).over(picture, np.asarray(cv2.LUT(lit, OWN_SHADES), np.float32))
         return np.asarray(cv2.convertScaleAbs(picture), np.uint8)
-
-    def _sunk(self, layer: Floats, share: float, rows: slice, columns: slice) -> Floats:
-        if share <= 0:
-            return layer[rows, columns]
-        dx, dy = share * self.jaw
-        shift = np.array([[1, 0, dx - columns.start], [0, 1, dy - rows.start]])
-        size = (columns.stop - columns.start, rows.stop - rows.start)
-        return np.asarray(cv2.warpAffine(layer, shift, size, flags=cv2.INTER_LINEAR), np.float32)
 
     def _lit(self, opening: Pixels) -> Pixels:
         """Light falls in through the opening: less under the upper lip, near the edges and through a narrow gap."""
-        sigma = 0.045 * self.unit
+        height, width = opening.shape
         down = self.jaw / np.linalg.norm(self.jaw) * 0.035 * self.unit
-        shift = np.array([[1, 0, down[0]], [0, 1, down[1]]])
-        size = (opening.shape[1], opening.shape[0])
-        return np.asarray(cv2.GaussianBlur(cv2.warpAffine(opening, shift, size), (0, 0), sigma), np.uint8)
+        # what is this soft is as well told at a fraction of the size
+        sigma, less = 0.045 * self.unit, max(1, round(0.045 * self.unit / SOFT_PX))
+        size = (-(-width // less), -(-height // less))
+        middle = (less - 1) / 2
+        shift = np.array([[less, 0, middle - down[0]], [0, less, middle - down[1]]])
+        way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        small = cv2.warpAffine(cv2.blur(opening, (less, less)), shift, size, flags=way)
+        soft = cv2.GaussianBlur(small, (0, 0), sigma / less)
+        grown = cv2.resize(soft, None, fx=less, fy=less, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(grown[:height, :width], np.uint8)
 
 
 def _light(face: Face) -> Floats:

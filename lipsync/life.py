@@ -19,6 +19,7 @@ from lipsync.face import CHIN, FOREHEAD, Face
 from lipsync.halfsamples import HalfSamples
 from lipsync.movement import Floats, MouthFrame, fall
 from lipsync.photo import Pixels
+from lipsync.planes import Planes, planes_of
 
 BLINK, YAW, PITCH, ROLL = range(4)
 BLINK_EVERY_S, CLOSING_S, CLOSED_S, OPENING_S = (2.2, 6.5), 0.09, 0.04, 0.16
@@ -169,8 +170,8 @@ class Eyelids:
     def boxes(self) -> list[Box]:
         return [eye.box for eye in self._eyes]
 
-    def patches(self, closed: float) -> list[tuple[Box, Pixels]]:
-        """Return the pixels of every box; equal steps of LEVELS are made once."""
+    def patches(self, closed: float) -> list[tuple[Box, Planes]]:
+        """Return the planes of every box; equal steps of LEVELS are made once."""
         level = round(closed * LEVELS)
         return [(eye.box, eye.patch(level)) for eye in self._eyes]
 
@@ -187,7 +188,7 @@ class _Eye:
         away = np.stack([x - origin[0], y - origin[1]], axis=-1)
         self._down = np.array([-across[1], across[0]], np.float32)
         self._x, self._y, self._along, self._below = x, y, away @ across, away @ self._down
-        self._made: dict[int, Pixels] = {}
+        self._made: dict[int, Planes] = {}
 
     @classmethod
     def of(cls, face: Face, lids: tuple[tuple[int, ...], tuple[int, ...]], brow: tuple[int, ...]) -> _Eye | None:
@@ -213,10 +214,10 @@ class _Eye:
         box = Box(int(x0), int(y0), int(x1 - x0), int(y1 - y0))
         return cls(face, box, (right.astype(np.float32), across.astype(np.float32)), edges.astype(np.float32), skin_px)
 
-    def patch(self, level: int) -> Pixels:
+    def patch(self, level: int) -> Planes:
         if level not in self._made:
             own = self._picture[self.box.rows, self.box.columns]
-            self._made[level] = own if level == 0 else self._closed(own, level / LEVELS)
+            self._made[level] = planes_of(own if level == 0 else self._closed(own, level / LEVELS))
         return self._made[level]
 
     def _closed(self, own: Pixels, closed: float) -> Pixels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Future
 from functools import partial
-from math import ceil, floor, log2
+from math import floor, log2
 from typing import Any
 
 import cv2
@@ -18,6 +18,7 @@ from lipsync.conditioning import WINDOW, WINDOW_PX, Crop, Floats, Pixels, shrunk
 from lipsync.face import Face
 from lipsync.gestures import Gestures
 from lipsync.mouthnet import BATCH, MouthNet, MouthPainter
+from lipsync.planes import Planes, channels_of, yuv_of
 
 State = tuple[float, ...]
 """narration.PARAMETERS"""
@@ -43,10 +44,10 @@ class Paintwork:
         height, width = face.picture.shape[:2]
         low = np.floor(corners.min(axis=0) + matrix[:, 2]).astype(int).clip(0)
         high = np.ceil(corners.max(axis=0) + matrix[:, 2]).astype(int).clip(0, (width, height))
-        self.box = Box(*low.tolist(), *(high - low).tolist())
-        matrix[:, 2] -= low
-        self._halvings = max(0, floor(-log2(crop.scale) + 0.1))
-        self._small = shrunk(matrix, 0.5**self._halvings)
+        self.box = Box(*low.tolist(), *(high - low).tolist()).even
+        matrix[:, 2] -= [self.box.x, self.box.y]
+        halvings = max(0, floor(-log2(crop.scale) + 0.1))
+        self._luma, self._chroma = _Scale(matrix, halvings, 0), _Scale(matrix, max(1, halvings), 1)
         self._into = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
         self._soft = _soft_window()
         # no method of ours: in a circle a face would be forgotten late
@@ -56,21 +57,19 @@ class Paintwork:
         """Be told which states will be asked for, in their order: they are painted together."""
         self._painted.expect(map(_rounded, states))
 
-    def lay(self, part: Pixels, state: State, share: Floats) -> None:
-        """Tone `part`, the pixels (h, w, 3) of the box with the mouth drawn in `state`, as the network paints it.
+    def lay(self, part: Planes, state: State, share: Floats) -> None:
+        """Tone `part`, the planes of the box with the mouth drawn in `state`, as the network paints it, in place.
 
         It counts as far as it covers and `share` (72, 72), 0..1, says, and only in what is coarser than FINE_PX.
         """
-        planes = self._painted.of(_rounded(state)).astype(np.float32)
-        counts = planes[..., 3] * share / np.float32(255)
-        step = counts[..., None] * (planes[..., :3] - self._window(part))
-        tone = cv2.GaussianBlur(step, (0, 0), FINE_PX) * self._soft
-        height, width = part.shape[:2]
-        shrink = 0.5**self._halvings
-        size = (ceil(width * shrink), ceil(height * shrink))
-        coarse = cv2.warpAffine(tone, self._small, size, flags=cv2.INTER_LINEAR)
-        full = cv2.resize(coarse, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_LINEAR)
-        part[:] = cv2.add(part, full[:height, :width], dtype=cv2.CV_8U)
+        painted = self._painted.of(_rounded(state)).astype(np.float32)
+        scales = (self._luma, self._chroma, self._chroma)
+        seen = cv2.merge([scale.window(plane) for scale, plane in zip(scales, part, strict=True)])
+        counts = painted[..., 3] * share / np.float32(255)
+        step = counts[..., None] * (painted[..., :3] - seen)
+        tone = channels_of(cv2.GaussianBlur(step, (0, 0), FINE_PX) * self._soft)
+        for scale, plane, over in zip(scales, part, tone, strict=True):
+            cv2.add(plane, scale.spread(over, *plane.shape), plane, dtype=cv2.CV_8U)
 
     def cover(self, outline: Floats) -> Floats:
         """Return how much (72, 72), 0..1, of each pixel of the window lies in a polygon of the picture (n, 2)."""
@@ -84,23 +83,40 @@ class Paintwork:
         whole = np.zeros((self.box.h, self.box.w), np.float32)
         shift = np.array([[1, 0, where.x - self.box.x], [0, 1, where.y - self.box.y]], np.float64)
         cv2.warpAffine(plane, shift, (self.box.w, self.box.h), dst=whole)
-        return self._window(whole)
+        return self._luma.window(whole)
 
-    def _window(self, part: NDArray[Any]) -> Floats:
-        """Return the window (72, 72) or (72, 72, 3) of the box's pixels."""
+
+class _Scale:
+    """How a plane of the box and the window become each other, by way of a plane that has been halved some times."""
+
+    def __init__(self, matrix: NDArray[np.float64], halvings: int, before: int) -> None:
+        """`matrix` leads from the window to the box; the plane itself has been halved as often as `before` says."""
+        self._small, self._halvings = shrunk(matrix, 0.5**halvings), halvings - before
+
+    def window(self, plane: NDArray[Any]) -> Floats:
+        """Return the window (72, 72) of a plane."""
         for _ in range(self._halvings):
-            height, width = (length // 2 for length in part.shape[:2])
-            part = cv2.resize(part[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+            height, width = (length // 2 for length in plane.shape)
+            plane = cv2.resize(plane[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
         way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        window = cv2.warpAffine(part, self._small, (WINDOW_PX, WINDOW_PX), flags=way, borderMode=cv2.BORDER_REPLICATE)
+        window = cv2.warpAffine(plane, self._small, (WINDOW_PX, WINDOW_PX), flags=way, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(window, np.float32)
+
+    def spread(self, window: Floats, height: int, width: int) -> Floats:
+        """Return a plane (height, width) with the window in it, 0 elsewhere."""
+        times = 2**self._halvings
+        coarse = cv2.warpAffine(window, self._small, (-(-width // times), -(-height // times)), flags=cv2.INTER_LINEAR)
+        full = cv2.resize(coarse, None, fx=times, fy=times, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(full[:height, :width], np.float32)
 
 
 def _paint(painter: Future[MouthPainter], gestures: Gestures, states: list[State]) -> list[Pixels]:
-    """Return colour and cover (72, 72, 4) of each state."""
+    """Return Y, Cb, Cr and cover (72, 72, 4) of each state."""
     _, paint = painter.result().paint(gestures.of(states))
-    planes = np.concatenate([paint.colour, 255 * paint.cover[..., None]], axis=-1)
-    return [*np.clip(np.rint(planes), 0, 255).astype(np.uint8)]
+    return [
+        np.clip(np.rint(np.dstack([yuv_of(colour), 255 * cover])), 0, 255).astype(np.uint8)
+        for colour, cover in zip(paint.colour, paint.cover, strict=True)
+    ]
 
 
 def _rounded(state: State) -> State:

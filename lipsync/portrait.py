@@ -8,16 +8,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from encoder.tools import Tools
 from lipsync.box import Box
 from lipsync.clip import Clip
-from lipsync.compose import Compositor, Frame, PlacedLabel, planes_of
+from lipsync.compose import Compositor, Frame, PlacedLabel
 from lipsync.errors import NotAPicture, PictureTooLarge
 from lipsync.face import Face, FaceFinder
 from lipsync.movement import Floats
-from lipsync.photo import MAX_BYTES, Pixels, read_header, read_photo
+from lipsync.photo import MAX_BYTES, read_header, read_photo
+from lipsync.planes import Planes, part_of, planes_of
 from lipsync.protocols import Stamp
 from lipsync.speaker import Mouth, Speaker
 from lipsync.toning import Toning
@@ -115,11 +117,11 @@ class ClipPortrait:
         for number, state in enumerate(states):
             picture, face, strength = self._clip.frame(number)
             mouth = None if face is None else self._speaker.passing_mouth(face)
-            if mouth:
-                _replace_mouth(picture, mouth, state, strength)
             planes = planes_of(picture)
-            if mouth and self._toning:
-                self._toning.over(planes, mouth.box.even)
+            if mouth:
+                _replace_mouth(planes, mouth, state, strength)
+                if self._toning:
+                    self._toning.over(planes, mouth.box)
             frame = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, self.width)
             self._label.stamp(frame)
             yield frame
@@ -128,8 +130,6 @@ class ClipPortrait:
         self._clip.close()
 
 
-def _replace_mouth(picture: Pixels, mouth: Mouth, state: Floats, strength: float) -> None:
-    patch = mouth.patch(state.tolist())
-    part = picture[mouth.box.rows, mouth.box.columns]
-    blend = part + np.float32(strength) * (patch.astype(np.float32) - part)
-    part[:] = (blend + 0.5).astype(np.uint8)
+def _replace_mouth(planes: Planes, mouth: Mouth, state: Floats, strength: float) -> None:
+    for part, new in zip(part_of(planes, mouth.box), mouth.patch(state.tolist()), strict=True):
+        cv2.addWeighted(new, strength, part, 1 - strength, 0, part)

@@ -16,6 +16,7 @@ from lipsync.mouthnet import MouthNet
 from lipsync.movement import MOVES, Floats, Lips, MouthFrame, Side
 from lipsync.paintwork import Paintwork, State
 from lipsync.photo import Pixels
+from lipsync.planes import Planes, blend, channels_of, halved, part_of, planes_of, yuv_of
 
 CELLS_PER_UNIT = 40
 STEPS = 200
@@ -27,6 +28,7 @@ NARROW = 0.02
 """Gap of the lips, in pupil distances, from which the network counts wholly between them."""
 LEAST_GAP = 0.004
 """Gap from which the mouth's inside is painted, in pupil distances."""
+BLACK = (16, 128, 128)
 FEATHER = 0.007
 """Softness of the edge of the lips, in pupil distances."""
 
@@ -37,7 +39,8 @@ class Layer:
     def __init__(self, side: Side, box: Box, still: tuple[bool, ...], frame: MouthFrame, lips: Lips) -> None:
         """`still` says at which borders (left, top, right, bottom) of the box all movement must have ended."""
         self.box = box
-        self._cell = cell = max(2, round(frame.unit / CELLS_PER_UNIT))
+        # even, so that it is whole in planes of half the size, too
+        self._cell = cell = max(2, 2 * round(frame.unit / CELLS_PER_UNIT / 2))
         # one more cell on every side, so that what lies between their middles reaches the borders
         columns, rows = (-(-length // cell) + 2 for length in (box.w, box.h))
         across, down = np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32))
@@ -71,42 +74,52 @@ class Layer:
             back = np.asarray(moved, np.float32)
         return np.asarray(self._centres - np.float32(self._cell) * back, np.float32)
 
-    def warp(self, photo: Doubled, sources: Floats, rows: range) -> Pixels:
-        """Return some rows of the picture, all columns of this layer's box, with every pixel moved."""
-        if not rows:
-            return np.empty((0, self.box.w, 3), np.uint8)
+    def warp(self, photo: Doubled, sources: Floats, rows: range) -> Planes:
+        """Return some rows of the picture, even ones, all columns of this layer's box, with every pixel moved."""
         cell = self._cell
         start, stop = (row - self.box.y + cell for row in (rows.start, rows.stop))
         first, last = max(0, start // cell - 1), min(len(sources), stop // cell + 2)
-        size = (sources.shape[1] * cell, (last - first) * cell)
-        places = photo.places(sources[first:last])
-        fine = np.asarray(cv2.resize(places, size, interpolation=cv2.INTER_LINEAR), np.float32)
-        start, stop = (row - first * cell for row in (start, stop))
-        return photo.at(fine[start:stop, cell : cell + self.box.w])
+        seen, at = Box(cell, start - first * cell, self.box.w, len(rows)), sources[first:last] - photo.corner
+        return photo.at(_fine(2 * at, cell, seen), _fine(at, cell // 2, seen.halved))
 
 
 class Doubled:
-    """A part of a picture with a sample between each two: linear between these is nearly cubic between the pixels."""
+    """A part of a picture with a sample between each two: linear between these is nearly cubic between the pixels.
+
+    In chroma, of half the size, the photo's own pixels are these samples.
+    """
 
     def __init__(self, picture: Pixels, box: Box) -> None:
-        self._corner = np.array([box.x, box.y], np.float32)
+        self.corner = np.array([box.x, box.y], np.float32)
         half = np.array([[0.5, 0, 0], [0, 0.5, 0]])
         flags, size = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, (2 * box.w - 1, 2 * box.h - 1)
-        part = picture[box.rows, box.columns]
-        self._samples = cv2.warpAffine(part, half, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        luma, blue, red = channels_of(yuv_of(picture[box.rows, box.columns]))
+        self.planes: Planes = luma, halved(blue), halved(red)
+        self._luma = np.asarray(
+            cv2.warpAffine(luma, half, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8
+        )
+        self._chroma = blue, red
 
-    def places(self, at: Floats) -> Floats:
-        """Return points of the picture (..., 2) in the samples."""
-        return np.asarray(2 * (at - self._corner), np.float32)
+    def at(self, luma: Floats, chroma: Floats) -> Planes:
+        """Return the planes whose pixels are found at such places (h, w, 2) and (h/2, w/2, 2) of the samples."""
+        blue, red = (_sampled(plane, chroma) for plane in self._chroma)
+        return _sampled(self._luma, luma), blue, red
 
-    def at(self, places: Floats) -> Pixels:
-        """Return the pixels (h, w, 3) at `places` (h, w, 2)."""
-        found = cv2.remap(self._samples, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-        return np.asarray(found, np.uint8)
+
+def _fine(places: Floats, cell: int, part: Box) -> Floats:
+    """Return places (h, w, 2) for every pixel of a part, given those of the cells' middles."""
+    size = (places.shape[1] * cell, len(places) * cell)
+    fine = cv2.resize(places, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(fine[part.rows, part.columns], np.float32)
+
+
+def _sampled(samples: Pixels, places: Floats) -> Pixels:
+    found = cv2.remap(samples, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(found, np.uint8)
 
 
 class Renderer:
-    """One face, ready to speak. `box` is the part of its picture that ever changes."""
+    """One face in a picture with even sides, ready to speak. `box`, of even pixels, is the part that ever changes."""
 
     def __init__(self, face: Face, net: MouthNet | None = None) -> None:
         """With a network, it paints over the drawn mouth what it knows better."""
@@ -129,9 +142,9 @@ class Renderer:
         self._edge_steps = np.stack([self._steps(move) for move in ("closed", *MOVES)])
         self._interior = Interior.of(face, frame, lips, _centres(self._mouth))
         own, work = self._interior.own, self._paintwork
-        self._own = work.seen(own[..., 3] / np.float32(255), self._mouth) if work and own is not None else None
+        self._own = work.seen(1 - own.behind[..., 0], self._mouth) if work and own is not None else None
         self._photo = Doubled(face.picture, self.box)
-        self._kept: OrderedDict[State, Pixels] = OrderedDict()
+        self._kept: OrderedDict[State, Planes] = OrderedDict()
 
     def _steps(self, move: str) -> Floats:
         """Return the steps (2, COLUMNS, 2) of the inner edges, upper and lower, in the mouth's frame."""
@@ -144,30 +157,26 @@ class Renderer:
         if self._paintwork:
             self._paintwork.expect(_stepped(state) for state in states)
 
-    def frame(self, state: Sequence[float]) -> Pixels:
-        """Return the whole picture with the mouth in `state` (narration.PARAMETERS)."""
-        picture = self.face.picture.copy()
-        picture[self.box.rows, self.box.columns] = self.patch(state)
-        return picture
-
-    def patch(self, state: Sequence[float]) -> Pixels:
-        """Return the pixels of `box` with the mouth in `state`; equal states are rendered once. Do not write to it."""
+    def patch(self, state: Sequence[float]) -> Planes:
+        """Return the planes of `box` with the mouth in `state`; equal states are rendered once. Do not write to it."""
         key = _stepped(state)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
         patch = self._render(key)
-        patch.flags.writeable = False
+        for plane in patch:
+            plane.flags.writeable = False
         self._kept[key] = patch
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return patch
 
-    def _render(self, state: State) -> Pixels:
+    def _render(self, state: State) -> Planes:
         moves = moves_of(state)
         parted = self._lips.parted > 0
         moving = min(1.0, max(moves.values()) / MOVING)
-        patch = self.face.picture[self.box.rows, self.box.columns].copy()
+        luma, blue, red = self._photo.planes
+        patch = luma.copy(), blue.copy(), red.copy()
         if not moving and not parted:
             return patch
         weights = np.array([1.0, *(moves[move] for move in MOVES)], np.float32)
@@ -190,30 +199,36 @@ class Renderer:
         share = lips + open_ * (INSIDE - lips)
         return share if self._own is None else share * (1 - self._own * open_)
 
-    def _part(self, patch: Pixels, box: Box) -> Pixels:
+    def _part(self, patch: Planes, box: Box) -> Planes:
         """Return the view of the patch that is `box` of the picture."""
-        return patch[box.y - self.box.y :, box.x - self.box.x :][: box.h, : box.w]
+        return part_of(patch, box.within(self.box))
 
-    def _warp(self, patch: Pixels, weights: Floats, edges: Floats) -> None:
+    def _warp(self, patch: Planes, weights: Floats, edges: Floats) -> None:
         """Move both sides, the upper one over the lower one down to the middle between the two edges."""
         above, below = self._upper.box, self._lower.box
         middle = edges.mean(axis=0)
         rows = self._frame.outside(middle)[:, 1]
         soft = 4 * max(0.5, FEATHER * self._frame.unit) + abs(self._frame.across[1]) * above.w
-        high, low = (
-            int(np.clip(row, above.y, above.y + above.h)) for row in (rows.min() - soft, rows.max() + soft + 1)
-        )
+        high, low = int(rows.min() - soft) // 2 * 2, int(rows.max() + soft + 3) // 2 * 2
+        high, low = (min(max(row, above.y), above.y + above.h) for row in (high, low))
         upper, lower = self._upper.sources(weights), self._lower.sources(weights)
-        self._part(patch, above)[: high - above.y] = self._upper.warp(self._photo, upper, range(above.y, high))
-        rest = range(max(high, below.y), below.y + below.h)
-        self._part(patch, below)[rest.start - below.y :] = self._lower.warp(self._photo, lower, rest)
+        self._put(patch, Box(above.x, above.y, above.w, high - above.y), self._upper, upper)
+        start = max(high, below.y)
+        self._put(patch, Box(below.x, start, below.w, below.y + below.h - start), self._lower, lower)
         if high < low:
             strip = Box(above.x, high, above.w, low - high)
             far = np.array([[-9, middle[0, 1]], *middle, [9, middle[-1, 1]], [9, -9], [-9, -9]], np.float32)
             moved = self._upper.warp(self._photo, upper, range(high, low))
-            _blend(self._part(patch, strip), moved, self._polygon(far, strip))
+            blend(self._part(patch, strip), moved, self._polygon(far, strip))
 
-    def _contact(self, patch: Pixels, edges: Floats, press: float) -> None:
+    def _put(self, patch: Planes, rows: Box, layer: Layer, sources: Floats) -> None:
+        """Write some rows of a layer."""
+        if rows.h > 0:
+            moved = layer.warp(self._photo, sources, range(rows.y, rows.y + rows.h))
+            for part, new in zip(self._part(patch, rows), moved, strict=True):
+                part[:] = new
+
+    def _contact(self, patch: Planes, edges: Floats, press: float) -> None:
         """Darken the line where lips touch that did not touch so in the photo: pressed, or parted there."""
         overlap = edges[0, :, 1] - edges[1, :, 1]
         strength = min(1.0, self._lips.parted / 0.04) if self._lips.parted else min(1.0, 1.5 * press)
@@ -225,11 +240,12 @@ class Renderer:
         points = np.round((self._frame.outside(edges.mean(axis=0)) - [box.x, box.y]) * 16).astype(np.int32)
         for a, b, strong in zip(points[1:-2], points[2:-1], touching[1:-2], strict=True):
             cv2.line(line, a.tolist(), b.tolist(), float(strong), max(1, round(0.01 * unit)), cv2.LINE_AA, 4)
-        dark = 1 - 0.45 * np.minimum(1, 1.4 * cv2.GaussianBlur(line, (0, 0), max(0.6, 0.009 * unit)))
+        dark = 255 * 0.45 * np.minimum(1, 1.4 * cv2.GaussianBlur(line, (0, 0), max(0.6, 0.009 * unit)))
         part = self._part(patch, box)
-        part[:] = (part * dark[..., None] + 0.5).astype(np.uint8)
+        luma, blue, red = (np.full_like(plane, level) for plane, level in zip(part, BLACK, strict=True))
+        blend(part, (luma, blue, red), np.rint(dark).astype(np.uint8))
 
-    def _open(self, patch: Pixels, opening: Floats, open_: float) -> None:
+    def _open(self, patch: Planes, opening: Floats, open_: float) -> None:
         """Paint the mouth's inside in its opening."""
         soft = 4 * max(0.5, FEATHER * self._frame.unit)
         pixels, box = self._frame.outside(opening), self._mouth
@@ -237,11 +253,11 @@ class Renderer:
         x1, y1 = np.ceil(pixels.max(axis=0) + soft).astype(int).clip(0, (box.x + box.w, box.y + box.h))
         if x0 >= x1 or y0 >= y1:
             return
-        where = Box(int(x0), int(y0), int(x1 - x0), int(y1 - y0))
+        where = Box(int(x0), int(y0), int(x1 - x0), int(y1 - y0)).even
         cover = self._polygon(opening, where)
         inner = where.within(box)
         inside = self._interior.paint(cover, open_, inner.rows, inner.columns)
-        _blend(self._part(patch, where), inside, cover)
+        blend(self._part(patch, where), planes_of(inside), cover)
 
     def _polygon(self, points: Floats, box: Box) -> Pixels:
         """Return the cover (h, w) of a polygon of the mouth's frame in a box, its edge softened by FEATHER."""
@@ -249,12 +265,6 @@ class Renderer:
         mask = np.zeros((box.h, box.w), np.uint8)
         cv2.fillPoly(mask, [pixels], 255, cv2.LINE_AA, 4)
         return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(0.5, FEATHER * self._frame.unit)), np.uint8)
-
-
-def _blend(part: Pixels, over: Pixels, cover: Pixels) -> None:
-    """Lay pixels over a part of a picture, in place, as far as they cover it."""
-    share = cover * np.float32(1 / 255)
-    part[:] = cv2.blendLinear(over, np.ascontiguousarray(part), share, 1 - share)
 
 
 def _stepped(state: Sequence[float]) -> State:
@@ -269,13 +279,13 @@ def _opening(edges: Floats) -> Floats:
 
 
 def _box(face: Face, frame: MouthFrame, bounds: tuple[float, ...]) -> Box:
-    """Return the whole pixels round a rectangle of the mouth's frame, inside the picture."""
+    """Return the even pixels round a rectangle of the mouth's frame, inside the picture."""
     x0, y0, x1, y1 = bounds
     corners = frame.outside(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32))
     height, width = face.picture.shape[:2]
     left, top = np.floor(corners.min(axis=0)).clip(0).astype(int)
     right, bottom = np.ceil(corners.max(axis=0)).astype(int)
-    return Box(int(left), int(top), int(min(width, right) - left), int(min(height, bottom) - top))
+    return Box(int(left), int(top), int(min(width, right) - left), int(min(height, bottom) - top)).even
 
 
 def _inside(face: Face, box: Box) -> tuple[bool, bool, bool, bool]:

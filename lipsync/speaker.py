@@ -10,13 +10,13 @@ from lipsync.box import Box
 from lipsync.face import Face
 from lipsync.mouthnet import MouthNet
 from lipsync.narration import ENGINE, Floats, analyse
-from lipsync.photo import Pixels
+from lipsync.planes import Planes
 from lipsync.protocols import EngineName
 from lipsync.renderer import Renderer
 
 
 class Mouth(Protocol):
-    """One face, ready to speak. `box` is the part of its picture that ever changes."""
+    """One face, ready to speak. `box`, in even pixels, is the part of its picture that ever changes."""
 
     box: Box
 
@@ -24,8 +24,8 @@ class Mouth(Protocol):
         """Be told which states will be asked for, in their order."""
         ...
 
-    def patch(self, state: Sequence[float]) -> Pixels:
-        """Return the pixels of `box`; for the state asked for last the same object. Do not write to it."""
+    def patch(self, state: Sequence[float]) -> Planes:
+        """Return the planes of `box`; for the state asked for last the same object. Do not write to it."""
         ...
 
 

@@ -28,6 +28,7 @@ from lipsync.mel import filters
 from lipsync.movement import JAW_DROP, LEFT_CORNER, LIP_BOTTOM, LIP_TOP, RIGHT_CORNER, UNDER_NOSE, MouthFrame, fall
 from lipsync.narration import PARAMETERS, analyse, presence
 from lipsync.photo import Pixels
+from lipsync.planes import Planes, channels_of, halved, yuv_of
 from lipsync.renderer import Renderer
 
 Floats = NDArray[np.float32]
@@ -152,23 +153,25 @@ class Wav2LipMouth:
         seen = speaker.look(self._square.cut_whole(face.picture))
 
         def paint(sounds: list[bytes]) -> list[Floats]:
-            return [*speaker.speak(np.stack([np.frombuffer(sound, np.float32) for sound in sounds]), seen, batch)]
+            mouths = speaker.speak(np.stack([np.frombuffer(sound, np.float32) for sound in sounds]), seen, batch)
+            return [yuv_of(mouth) for mouth in mouths]
 
         self._painted = Ahead(paint, speaker.ahead, batch, kept=2 * batch)
-        self._last: tuple[bytes, Pixels] | None = None
+        self._last: tuple[bytes, Planes] | None = None
 
     def expect(self, states: Iterable[Sequence[float]]) -> None:
         self._painted.expect(_sound(state) for state in states if state[PRESENCE])
 
-    def patch(self, state: Sequence[float]) -> Pixels:
-        """Return the pixels of `box` with the mouth in `state`, a row of Wav2LipSpeaker.analyse. Do not write to it."""
+    def patch(self, state: Sequence[float]) -> Planes:
+        """Return the planes of `box` with the mouth in `state`, a row of Wav2LipSpeaker.analyse. Do not write to it."""
         drawn = self._drawn.patch(state[:PRESENCE])
         if not state[PRESENCE]:
             return drawn
         key = np.asarray(state, np.float32).tobytes()
         if self._last is None or self._last[0] != key:
             patch = self._square.laid(drawn, self._painted.of(_sound(state)), float(state[PRESENCE]))
-            patch.flags.writeable = False
+            for plane in patch:
+                plane.flags.writeable = False
             self._last = key, patch
         return self._last[1]
 
@@ -189,49 +192,68 @@ class Square:
         matrix = np.column_stack([frame.unit * step[0] * frame.across, frame.unit * step[1] * frame.down])
         self._whole = np.column_stack([matrix, frame.outside(low + step / 2)]).astype(np.float64)
         """2x3, from the square's pixels to those of the picture."""
-        self._half = self._whole.copy()
-        self._half[:, 2] += self._half[:, 1] * ROWS.start - [box.x, box.y]
-        self._shrink = min(1.0, 1 / (frame.unit * float(step.max())))
-        self._box = box
+        half = self._whole.copy()
+        half[:, 2] += half[:, 1] * ROWS.start - [box.x, box.y]
+        self._halves = tuple(shrunk(half, scale) for scale in (1, 0.5, 0.5))
+        """The same from its lower half to the planes of the box."""
+        self._shrink = 1 / (frame.unit * float(step.max()))
         x, y = np.meshgrid(np.arange(FACE_PX), np.arange(ROWS.start, FACE_PX))
         places = low + (np.stack([x, y], axis=-1) + 0.5) * step
         inward = np.minimum.reduce([x, FACE_PX - 1 - x, y - ROWS.start, FACE_PX - 1 - y])
         self._tone = _toned(points, places) * np.clip(inward[..., None] / 4, 0, 1).astype(np.float32)
         x, y = np.meshgrid(np.arange(box.w, dtype=np.float32), np.arange(box.h, dtype=np.float32))
-        self._lips = _lips(points, frame.inside(np.stack([x + box.x, y + box.y], axis=-1)))
+        lips = _lips(points, frame.inside(np.stack([x + box.x, y + box.y], axis=-1)))[..., 0]
+        self._lips = lips, halved(lips), halved(lips)
         ring = self._tone * (1 - self._tone)
         self._ring = ring / max(1e-6, float(ring.sum()))
 
     def cut_whole(self, picture: Pixels) -> Pixels:
         """Return the square (96, 96, 3) of a whole picture."""
-        return np.rint(self._cut(picture, self._whole, FACE_PX)).clip(0, 255).astype(np.uint8)
+        return np.rint(_cut(picture, self._whole, FACE_PX, self._shrink)).clip(0, 255).astype(np.uint8)
 
-    def laid(self, drawn: Pixels, mouth: Floats, strength: float) -> Pixels:
-        """Return the box `drawn` with the network's lower half (48, 96, 3) in it, 0..1 strong.
+    def seen(self, planes: Planes) -> Floats:
+        """Return the lower half (48, 96, 3), Y, Cb and Cr, as it is in the box."""
+        cuts = zip(planes, self._halves, (1, 2, 2), strict=True)
+        return np.dstack([_cut(plane, half, FACE_PX // 2, self._shrink * size) for plane, half, size in cuts])
+
+    def laid(self, drawn: Planes, mouth: Floats, strength: float) -> Planes:
+        """Return the box `drawn` with the network's lower half (48, 96, 3), Y, Cb and Cr, in it, 0..1 strong.
 
         Its colours are brought to those of the skin round it, and it ends before the half does: nowhere is a seam.
         """
-        seen = self._cut(drawn, self._half, FACE_PX // 2)
+        seen = self.seen(drawn)
         step = mouth - seen
         step -= (step * self._ring).sum(axis=(0, 1))
-        detail = drawn - self._spread(seen)
-        shown = drawn + np.float32(strength) * (self._spread(step * self._tone) - self._lips * detail)
-        return np.rint(shown).clip(0, 255).astype(np.uint8)
+        step *= np.float32(strength) * self._tone
+        flat = [np.float32(strength) * lips for lips in self._lips]
+        layers = (drawn, channels_of(seen), channels_of(step), flat, self._halves)
+        luma, blue, red = (_laid(*layer) for layer in zip(*layers, strict=True))
+        return luma, blue, red
 
-    def _cut(self, picture: Pixels, matrix: NDArray[np.float64], rows: int) -> Floats:
-        """Return (rows, 96, 3) through a matrix from there to the picture; what is finer than a pixel is averaged."""
-        coarse = cv2.resize(picture, None, fx=self._shrink, fy=self._shrink, interpolation=cv2.INTER_AREA)
-        small = shrunk(matrix, self._shrink)
-        way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        cut = cv2.warpAffine(coarse, small, (FACE_PX, rows), flags=way, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(cut, np.float32)
 
-    def _spread(self, half: Floats) -> Floats:
-        """Return a lower half in the pixels of the box."""
-        size = (self._box.w, self._box.h)
-        return np.asarray(
-            cv2.warpAffine(half, self._half, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.float32
-        )
+def _laid(drawn: Pixels, seen: Floats, step: Floats, flat: Floats, half: NDArray[np.float64]) -> Pixels:
+    """Return a plane of the box with the step in it, and as much of its own detail taken away as `flat` says."""
+    detail = drawn - _spread(seen, half, *drawn.shape)
+    shown = drawn + _spread(step, half, *drawn.shape) - flat * detail
+    return np.asarray(np.rint(shown).clip(0, 255), np.uint8)
+
+
+def _cut(picture: Pixels, matrix: NDArray[np.float64], rows: int, scale: float) -> Floats:
+    """Return (rows, 96) or (rows, 96, 3) through a matrix from there to the picture, which is `scale` times as coarse.
+
+    What is finer than a pixel is averaged.
+    """
+    shrink = min(1.0, scale)
+    coarse = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    way, small = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, shrunk(matrix, shrink)
+    cut = cv2.warpAffine(coarse, small, (FACE_PX, rows), flags=way, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cut, np.float32)
+
+
+def _spread(half: Floats, matrix: NDArray[np.float64], height: int, width: int) -> Floats:
+    """Return a lower half in the pixels of a plane (height, width)."""
+    way, border = cv2.INTER_CUBIC, cv2.BORDER_REPLICATE
+    return np.asarray(cv2.warpAffine(half, matrix, (width, height), flags=way, borderMode=border), np.float32)
 
 
 def _toned(points: Floats, places: Floats) -> Floats:
