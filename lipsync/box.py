@@ -42,6 +42,11 @@ class Box:
             abs(2 * (self.y - other.y) + self.h - other.h) < self.h + other.h
         )
 
+    def common(self, other: Box) -> Box:
+        """Return what lies in both, which meet."""
+        x, y = max(self.x, other.x), max(self.y, other.y)
+        return Box(x, y, min(self.x + self.w, other.x + other.w) - x, min(self.y + self.h, other.y + other.h) - y)
+
     def with_(self, other: Box) -> Box:
         """Return the smallest box that holds both."""
         x, y = min(self.x, other.x), min(self.y, other.y)

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lipsync.box import Box
 from lipsync.codeword import ID_BITS, LENGTH, encode
 
 Frame = NDArray[np.uint8]
@@ -109,14 +110,16 @@ class Mark:
         levels = PATCH_STRENGTH * self._levels(luma)
         height, width = self._cosine.shape
         across, down = width / self._size[0], height / self._size[1]
-        x, y = (columns.start + 0.5) * across - 0.5, (rows.start + 0.5) * down - 0.5
-        matrix, size = np.array([[across, 0, x], [0, down, y]]), (columns.stop - columns.start, rows.stop - rows.start)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        step = max(1, int(min(1 / across, 1 / down)))
+        # one more on every side, so that what lies between their middles reaches the borders
+        size = (ceil((columns.stop - columns.start) / step) + 2, ceil((rows.stop - rows.start) / step) + 2)
+        x, y = (columns.start - step / 2) * across - 0.5, (rows.start - step / 2) * down - 0.5
+        matrix, flags = np.array([[across * step, 0, x], [0, down * step, y]]), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         cosine, sine = (
-            cv2.warpAffine(part * levels, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            cv2.warpAffine(16 * part * levels, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
             for part in (self._cosine, self._sine)
         )
-        return MarkPatch(np.asarray(cosine, np.float32), np.asarray(sine, np.float32), self._rate)
+        return MarkPatch(np.asarray(cosine, np.float32), np.asarray(sine, np.float32), step, self._rate)
 
     def _levels(self, luma: Frame) -> Floats:
         """Return the strength for each pixel of the field: more where detail hides it."""
@@ -129,23 +132,24 @@ class Mark:
 class MarkPatch:
     """One render's mark for one part of a still scene."""
 
-    def __init__(self, cosine: Floats, sine: Floats, rate: Fraction) -> None:
-        self._cosine, self._sine, self._rate = cosine, sine, rate
+    def __init__(self, cosine: Floats, sine: Floats, px: int, rate: Fraction) -> None:
+        """Both parts in sixteenths of a level, on a grid of so many pixels that begins one of its cells before."""
+        self._cosine, self._sine, self._px, self._rate = cosine, sine, px, rate
         self._drawn: int | None = None
 
     def step(self, number: int) -> int:
         """Return of which picture the mark is shown in picture `number`: what seldom changes costs little."""
         return number // HELD * HELD
 
-    def put(self, luma: Frame, step: int, into: Frame) -> None:
-        """Write the luma of the part with the mark of a step into `into`, of the same shape."""
+    def put(self, luma: Frame, step: int, into: Frame, part: Box) -> None:
+        """Write the luma of the patch with the mark of a step into `into`, of the same shape: that of `part` of it."""
         if step != self._drawn:
-            a, b = cos(angle := _angle(step, self._rate)), sin(angle)
-            # whole levels, what is added and what is taken away: bytes alone are quickly added
-            self._lighter = cv2.addWeighted(self._cosine, a, self._sine, b, 0, dtype=cv2.CV_8U)
-            self._darker = cv2.addWeighted(self._cosine, -a, self._sine, -b, 0, dtype=cv2.CV_8U)
+            angle = _angle(step, self._rate)
+            field = cv2.addWeighted(self._cosine, cos(angle), self._sine, sin(angle), 128, dtype=cv2.CV_8U)
+            self._sixteenths = cv2.resize(field, None, fx=self._px, fy=self._px)[self._px :, self._px :]
             self._drawn = step
-        cv2.subtract(cv2.add(luma, self._lighter), self._darker, into)
+        where = part.rows, part.columns
+        cv2.addWeighted(luma[where], 1, self._sixteenths[where], 1 / 16, -8, into[where])
 
 
 def _angle(number: int, rate: Fraction) -> float:

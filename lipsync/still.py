@@ -79,33 +79,37 @@ def _around(start: int, length: int, least: float, room: int) -> tuple[int, int]
 
 
 class Cut:
-    """The box of one inlay, taken out of whole pictures of another size."""
+    """The box of one inlay, taken out of whole pictures of another size; its luma is kept without the mark, too."""
 
     def __init__(self, inlay: Inlay, scene: StillScene) -> None:
         box, inner = inlay.pixels, inlay.inner
         own = (inlay.width, inlay.height)
-        self._changing = _Part(_aligned(scene.moving, scene.size, own) or box, box, scene.size, own)
-        self._clean, self._shown = (np.empty((box.h * 3 // 2, box.w), np.uint8) for _ in range(2))
-        _Part(box, box, scene.size, own).take(scene.picture, self._clean)
-        self._shown[:] = self._clean
-        self._inner = inner.within(box)
+        part = _aligned(scene.moving, scene.size, own) or box
+        self._changing = _Part(part, box, scene.size, own)
+        self._shown = np.empty((box.h * 3 // 2, box.w), np.uint8)
+        luma, *chroma = views_of(self._shown)
+        self._planes = (luma.copy(), *chroma)
+        _Part(box, box, scene.size, own).take(scene.picture, self._planes)
+        luma[:] = self._planes[0]
+        where = inner.within(box)
+        self._luma, self._marked = (plane[where.rows, where.columns] for plane in (self._planes[0], luma))
         self._mark = scene.mark(*own).patch(scaled(views_of(scene.picture)[0], *own), inner.rows, inner.columns)
+        self._all, self._some = inner.within(inner), part.common(inner).within(inner)
         self._step: int | None = None
+        self._new = True
 
     def take(self, picture: Frame) -> None:
         """Take what changes out of another picture."""
-        self._changing.take(picture, self._clean)
-        self._step = None
+        self._changing.take(picture, self._planes)
+        self._new = True
 
     def marked(self, number: int) -> Frame:
         """Return the box of picture `number`, I420 with the mark; it is written over by the next one."""
-        if self._step is None:
-            lines = self._clean.shape[0] * 2 // 3
-            self._shown[lines:] = self._clean[lines:]
-        if self._step != (step := self._mark.step(number)):
-            where = self._inner.rows, self._inner.columns
-            self._mark.put(self._clean[where], step, self._shown[where])
-            self._step = step
+        step = self._mark.step(number)
+        if self._new or step != self._step:
+            part = self._some if step == self._step else self._all
+            self._mark.put(self._luma, step, self._marked, part)
+            self._step, self._new = step, False
         return self._shown
 
 
@@ -119,9 +123,10 @@ class _Part:
         self._luma = _Scaled(part, whole, own), inside
         self._chroma = _Scaled(part.halved, (halves[0][0], halves[0][1]), (halves[1][0], halves[1][1])), inside.halved
 
-    def take(self, picture: Frame, into: Frame) -> None:
+    def take(self, picture: Frame, into: Sequence[Frame]) -> None:
+        """Write it into the planes of its frame."""
         for plane, target, (scale, where) in zip(
-            views_of(picture), views_of(into), (self._luma, self._chroma, self._chroma), strict=True
+            views_of(picture), into, (self._luma, self._chroma, self._chroma), strict=True
         ):
             target[where.rows, where.columns] = scale.of(plane)
 

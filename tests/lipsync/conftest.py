@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,6 +15,8 @@ from encoder import stages
 from encoder.tools import Tools, run_tool
 from lipsync.face import Face, FaceFinder
 from lipsync.photo import Pixels, read_photo
+from lipsync.planes import TO_YUV, Planes, part_of, planes_of
+from lipsync.renderer import Renderer
 
 DEMO = Path(__file__).resolve().parents[2] / "lipsync" / "demo"
 RATE_HZ = 16_000
@@ -68,6 +72,28 @@ def demo_photo(name: str) -> Pixels:
     return read_photo((DEMO / f"{name}.jpg").read_bytes())
 
 
+def even(face: Face) -> Face:
+    """The face in a picture with even sides, as those have that are shown."""
+    height, width = (side // 2 * 2 for side in face.picture.shape[:2])
+    return Face(np.ascontiguousarray(face.picture[:height, :width]), face.landmarks)
+
+
+def speaking(renderer: Renderer, state: Sequence[float]) -> Planes:
+    """The planes of the whole picture with the mouth in `state`."""
+    planes = planes_of(renderer.face.picture)
+    for part, new in zip(part_of(planes, renderer.box), renderer.patch(state), strict=True):
+        part[:] = new
+    return planes
+
+
+def seen(planes: Planes) -> Pixels:
+    """Planes as a BGR picture, as a screen shows them."""
+    luma, *chroma = (plane.astype(np.float32) for plane in planes)
+    yuv = np.dstack([luma, *(cv2.resize(plane, luma.shape[::-1], interpolation=cv2.INTER_LINEAR) for plane in chroma)])
+    back = np.linalg.inv(TO_YUV[:, :3])
+    return np.rint((yuv - TO_YUV[:, 3]) @ back.T).clip(0, 255).astype(np.uint8)
+
+
 @pytest.fixture(scope="session")
 def finder() -> FaceFinder:
     return FaceFinder()
@@ -75,13 +101,13 @@ def finder() -> FaceFinder:
 
 @pytest.fixture(scope="session")
 def man(finder: FaceFinder) -> Face:
-    return finder.find(demo_photo("man")).head()
+    return even(finder.find(demo_photo("man")).head())
 
 
 @pytest.fixture(scope="session")
 def laughing(finder: FaceFinder) -> Face:
     """A photo whose lips are open and show the teeth."""
-    return finder.find(demo_photo("older-woman")).head()
+    return even(finder.find(demo_photo("older-woman")).head())
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from encoder.model import Placement
-from lipsync.compose import Compositor, fitted, planes_of, rectangle_of, soft_matte, views_of
+from lipsync.compose import Compositor, fitted, rectangle_of, soft_matte, views_of
 from lipsync.errors import RenderFailed
 from lipsync.face import CHIN, FOREHEAD
+from lipsync.planes import planes_of
 from lipsync.protocols import Stamp
 
 CLOSED, WIDE_OPEN = (0, 0, 0, 0), (1, 0, 0, 0)

@@ -9,6 +9,7 @@ import pytest
 from lipsync.face import Face
 from lipsync.grain import grain_of
 from lipsync.renderer import Renderer
+from tests.lipsync.conftest import seen, speaking
 
 
 def noisy(man: Face, levels: float, coarse_px: float) -> Face:
@@ -49,7 +50,7 @@ def test_the_mouths_inside_is_as_grainy_as_the_face_around_it(man):
     rough = Face(np.clip(man.picture + dice, 0, 255).astype(np.uint8), man.landmarks)
     fine = []
     for face in (man, rough):
-        inside = Renderer(face).frame((0.9, 0, 0, 0))
+        inside = seen(speaking(Renderer(face), (0.9, 0, 0, 0)))
         x, y = (face.landmarks[13, :2] + 0.45 * (face.landmarks[17, :2] - face.landmarks[13, :2])).astype(int)
         dark = inside[y : y + 8, x - 12 : x + 12].astype(np.float32)
         fine.append((dark - cv2.GaussianBlur(dark, (0, 0), 1.5)).std())

@@ -10,6 +10,7 @@ from lipsync.face import Face
 from lipsync.movement import Lips, MouthFrame
 from lipsync.ownteeth import OwnTeeth
 from lipsync.renderer import Renderer
+from tests.lipsync.conftest import seen, speaking
 
 
 def found(face: Face) -> tuple[OwnTeeth | None, Lips]:
@@ -62,7 +63,7 @@ def test_a_dark_mouth_or_a_tongue_is_no_teeth(laughing, colour):
 def test_the_photos_teeth_stay_where_they_are_when_the_jaw_sinks(laughing):
     """The same gaps between the teeth are seen at the same places, in other light."""
     teeth, _ = found(laughing)
-    frame = Renderer(laughing).frame((1, 0, 0, 0))
+    frame = seen(speaking(Renderer(laughing), (1, 0, 0, 0)))
     rows, columns = (np.flatnonzero((teeth.layer[..., 3] > 250).any(axis=axis)) for axis in (1, 0))
     row, third = rows[-1] - 8, len(columns) // 3
     middle = slice(columns[0] + third, columns[-1] - third)

@@ -8,7 +8,9 @@ import pytest
 from lipsync.conditioning import WINDOW_PX, Floats
 from lipsync.mouthnet import BATCH, MouthNet
 from lipsync.paintwork import KEPT, STEPS, Paintwork
+from lipsync.planes import part_of, planes_of
 from lipsync.renderer import Renderer
+from tests.lipsync.conftest import seen, speaking
 
 STATES = [(n / STEPS, 0.0, 0.0, 0.0) for n in range(BATCH + 4)]
 
@@ -37,16 +39,16 @@ def work(man, engine) -> Paintwork:
 
 
 def laid(work: Paintwork, state, share: float) -> np.ndarray:
-    grey = np.full((work.box.h, work.box.w, 3), 100, np.uint8)
+    grey = planes_of(np.full((work.box.h, work.box.w, 3), 100, np.uint8))
     work.lay(grey, state, np.full((WINDOW_PX, WINDOW_PX), share, np.float32))
-    return grey
+    return seen(grey)
 
 
 def test_the_mouth_takes_the_networks_colour_as_far_as_its_share(work):
     half, whole = (laid(work, STATES[3], share)[work.box.h // 2, work.box.w // 2] for share in (0.5, 1.0))
-    assert abs(whole.astype(int) - [255, 0, 0]).max() <= 1
-    assert abs(half.astype(int) - [178, 50, 50]).max() <= 1
-    assert (laid(work, STATES[3], 0.0) == 100).all()
+    assert abs(whole.astype(int) - [255, 0, 0]).max() <= 2
+    assert abs(half.astype(int) - [178, 50, 50]).max() <= 2
+    assert abs(laid(work, STATES[3], 0.0).astype(int) - 100).max() <= 1
 
 
 def test_the_border_of_the_window_is_soft(work):
@@ -87,14 +89,14 @@ def test_painted_states_are_not_kept_for_ever(work, engine):
 @pytest.mark.parametrize("which", ["man", "laughing"])
 def test_with_a_network_no_pixel_outside_the_box_changes(request, which, engine):
     renderer = Renderer(request.getfixturevalue(which), MouthNet(engine))
-    frame = renderer.frame((0.8, 0.3, 0, 0))
-    outside = np.ones(frame.shape[:2], bool)
-    outside[renderer.box.rows, renderer.box.columns] = False
-    assert np.array_equal(frame[outside], renderer.face.picture[outside])
+    photo = planes_of(renderer.face.picture)
+    patch = renderer.patch((0.8, 0.3, 0, 0))
+    assert renderer.box == renderer.box.with_(renderer._paintwork.box)
+    assert [plane.shape for plane in patch] == [plane.shape for plane in part_of(photo, renderer.box)]
 
 
 def test_a_closed_mouth_is_the_photo_itself_and_one_that_hardly_moves_nearly(man, engine):
     renderer = Renderer(man, MouthNet(engine))
-    assert np.array_equal(renderer.frame((0, 0, 0, 0)), man.picture)
-    moved, drawn = (one.frame((0, 0.01, 0, 0)).astype(int) for one in (renderer, Renderer(man)))
+    assert all(map(np.array_equal, speaking(renderer, (0, 0, 0, 0)), planes_of(man.picture)))
+    moved, drawn = (seen(speaking(one, (0, 0.01, 0, 0))).astype(int) for one in (renderer, Renderer(man)))
     assert 0 < abs(moved - drawn).max() < 30

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lipsync.compose import Compositor, planes_of, views_of
+from lipsync.compose import Compositor, views_of
 from lipsync.face import Face
+from lipsync.planes import planes_of
 from lipsync.toning import Toning
 
 AH, EE = (0.9, 0.0, 0.0, 0.0), (0.2, 0.8, 0.0, 0.6)
