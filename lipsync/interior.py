@@ -136,18 +136,15 @@ class Interior:
 
     def _lit(self, opening: Pixels) -> Pixels:
         """Light falls in through the opening: less under the upper lip, near the edges and through a narrow gap."""
-        height, width = opening.shape
+        size, sigma = opening.shape[::-1], 0.045 * self.unit
         down = self.jaw / np.linalg.norm(self.jaw) * 0.035 * self.unit
+        shifted = cv2.warpAffine(opening, np.array([[1, 0, down[0]], [0, 1, down[1]]]), size)
         # what is this soft is as well told at a fraction of the size
-        sigma, less = 0.045 * self.unit, max(1, round(0.045 * self.unit / SOFT_PX))
-        size = (-(-width // less), -(-height // less))
-        middle = (less - 1) / 2
-        shift = np.array([[less, 0, middle - down[0]], [0, less, middle - down[1]]])
-        way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        small = cv2.warpAffine(cv2.blur(opening, (less, less)), shift, size, flags=way)
-        soft = cv2.GaussianBlur(small, (0, 0), sigma / less)
-        grown = cv2.resize(soft, None, fx=less, fy=less, interpolation=cv2.INTER_LINEAR)
-        return np.asarray(grown[:height, :width], np.uint8)
+        small = [max(1, round(length * min(1.0, SOFT_PX / sigma))) for length in size]
+        light = cv2.resize(shifted, small, interpolation=cv2.INTER_AREA)
+        across, downward = (sigma * few / length for few, length in zip(small, size, strict=True))
+        soft = cv2.GaussianBlur(light, (0, 0), across, None, downward, cv2.BORDER_REFLECT)
+        return np.asarray(cv2.resize(soft, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _light(face: Face) -> Floats:
