@@ -19,7 +19,7 @@ from lipsync.face import CHIN, FOREHEAD, Face
 from lipsync.halfsamples import HalfSamples
 from lipsync.movement import Floats, MouthFrame, fall
 from lipsync.photo import Pixels
-from lipsync.planes import Planes, planes_of
+from lipsync.planes import Planes, moved, planes_of
 
 BLINK, YAW, PITCH, ROLL = range(4)
 BLINK_EVERY_S, CLOSING_S, CLOSED_S, OPENING_S = (2.2, 6.5), 0.09, 0.04, 0.16
@@ -132,19 +132,12 @@ class Sway:
         The steps are a few pixels, so that each is taken where it ends.
         """
         sources = self._centres - np.tensordot(pose, self._steps, 1)
-        chroma, cell = self.box.halved, self._cell
-        planes[0][self.box.rows, self.box.columns] = _moved(self._luma.samples, 2 * sources - 1, cell, self.box)
+        luma, chroma, cell = self.box, self.box.halved, self._cell
+        inside = Box(cell, cell, luma.w, luma.h)
+        planes[0][luma.rows, luma.columns] = moved(self._luma.samples, 2 * sources - 1, cell, inside)
         for plane in planes[1:]:
             part = plane[chroma.rows, chroma.columns]
-            part[:] = _moved(part, sources / 2 - np.float32(0.5), cell // 2, chroma)
-
-
-def _moved(samples: Pixels, sources: Floats, cell: int, box: Box) -> Pixels:
-    """Return a box whose pixels come from `sources` (rows, columns, 2), places of `samples` for each cell's middle."""
-    fine = cv2.resize(sources, (sources.shape[1] * cell, sources.shape[0] * cell), interpolation=cv2.INTER_LINEAR)
-    places = fine[cell : cell + box.h, cell : cell + box.w]
-    moved = cv2.remap(samples, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-    return np.asarray(moved, np.uint8)
+            part[:] = moved(part, sources / 2 - np.float32(0.5), cell // 2, inside.halved)
 
 
 def _depth(face: Face, at: Floats, unit: float) -> Floats:
@@ -231,10 +224,10 @@ class _Eye:
         source = np.where(self._below > edge - lashes, self._below - edge + upper, stretched)
         inside = (self._along > x[0]) & (self._along < x[-1]) & (self._below > crease)
         shift = np.where(inside, source - self._below, 0).astype(np.float32)
-        moved = cv2.remap(
+        drawn = cv2.remap(
             self._picture, self._x + shift * self._down[0], self._y + shift * self._down[1], cv2.INTER_CUBIC
         )
         soft = max(0.6, 0.006 * self._unit)
         cover = np.clip((edge - self._below) / (2 * soft) + 0.5, 0, 1) * inside
         blend = cover[..., None].astype(np.float32)
-        return np.asarray(np.clip(own + (moved.astype(np.float32) - own) * blend + 0.5, 0, 255), np.uint8)
+        return np.asarray(np.clip(own + (drawn.astype(np.float32) - own) * blend + 0.5, 0, 255), np.uint8)

@@ -54,6 +54,17 @@ def part_of(planes: Planes, box: Box) -> Planes:
     return luma[box.rows, box.columns], blue[half.rows, half.columns], red[half.rows, half.columns]
 
 
+def moved(samples: Pixels, sources: NDArray[np.floating[Any]], cell: int, part: Box) -> Pixels:
+    """Return `part` of a plane whose cells' middles come from `sources` (rows, columns, 2), places of `samples`.
+
+    What lies between them is linear; `cell` is a cell's side in pixels.
+    """
+    size = (sources.shape[1] * cell, len(sources) * cell)
+    places = cv2.resize(sources, size, interpolation=cv2.INTER_LINEAR)[part.rows, part.columns]
+    found = cv2.remap(samples, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(found, np.uint8)
+
+
 def blend(part: Planes, over: Planes, cover: Pixels) -> None:
     """Lay planes over a part of a picture, in place, as far as they cover it; `cover` (h, w) 0..255 is that of luma."""
     thin = halved(cover)

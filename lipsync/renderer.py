@@ -11,12 +11,13 @@ import numpy as np
 from lipsync.box import Box
 from lipsync.face import Face
 from lipsync.gestures import moves_of
+from lipsync.halfsamples import HalfSamples
 from lipsync.interior import Interior
 from lipsync.mouthnet import MouthNet
 from lipsync.movement import MOVES, Floats, Lips, MouthFrame, Side
 from lipsync.paintwork import Paintwork, State
 from lipsync.photo import Pixels
-from lipsync.planes import Planes, blend, channels_of, halved, part_of, planes_of, yuv_of
+from lipsync.planes import Planes, blend, channels_of, halved, moved, part_of, planes_of, yuv_of
 
 CELLS_PER_UNIT = 40
 STEPS = 200
@@ -70,8 +71,8 @@ class Layer:
         forward = np.tensordot(weights, self._fields, 1)
         back = forward
         for _ in range(4):
-            moved = cv2.remap(forward, self._grid - back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-            back = np.asarray(moved, np.float32)
+            step = cv2.remap(forward, self._grid - back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+            back = np.asarray(step, np.float32)
         return np.asarray(self._centres - np.float32(self._cell) * back, np.float32)
 
     def warp(self, photo: Doubled, sources: Floats, rows: range) -> Planes:
@@ -80,42 +81,22 @@ class Layer:
         start, stop = (row - self.box.y + cell for row in (rows.start, rows.stop))
         first, last = max(0, start // cell - 1), min(len(sources), stop // cell + 2)
         seen, at = Box(cell, start - first * cell, self.box.w, len(rows)), sources[first:last] - photo.corner
-        return photo.at(_fine(2 * at, cell, seen), _fine(at, cell // 2, seen.halved))
+        blue, red = (moved(plane, at, cell // 2, seen.halved) for plane in photo.chroma)
+        return moved(photo.luma, 2 * at, cell, seen), blue, red
 
 
 class Doubled:
     """A part of a picture with a sample between each two: linear between these is nearly cubic between the pixels.
 
-    In chroma, of half the size, the photo's own pixels are these samples.
+    In chroma, of half the size, the photo's own pixels are these samples. `planes` are its own.
     """
 
     def __init__(self, picture: Pixels, box: Box) -> None:
         self.corner = np.array([box.x, box.y], np.float32)
-        half = np.array([[0.5, 0, 0], [0, 0.5, 0]])
-        flags, size = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, (2 * box.w - 1, 2 * box.h - 1)
         luma, blue, red = channels_of(yuv_of(picture[box.rows, box.columns]))
         self.planes: Planes = luma, halved(blue), halved(red)
-        self._luma = np.asarray(
-            cv2.warpAffine(luma, half, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8
-        )
-        self._chroma = blue, red
-
-    def at(self, luma: Floats, chroma: Floats) -> Planes:
-        """Return the planes whose pixels are found at such places (h, w, 2) and (h/2, w/2, 2) of the samples."""
-        blue, red = (_sampled(plane, chroma) for plane in self._chroma)
-        return _sampled(self._luma, luma), blue, red
-
-
-def _fine(places: Floats, cell: int, part: Box) -> Floats:
-    """Return places (h, w, 2) for every pixel of a part, given those of the cells' middles."""
-    size = (places.shape[1] * cell, len(places) * cell)
-    fine = cv2.resize(places, size, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(fine[part.rows, part.columns], np.float32)
-
-
-def _sampled(samples: Pixels, places: Floats) -> Pixels:
-    found = cv2.remap(samples, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-    return np.asarray(found, np.uint8)
+        self.luma = HalfSamples(luma, Box(0, 0, box.w, box.h)).samples
+        self.chroma = blue, red
 
 
 class Renderer:
@@ -218,14 +199,14 @@ class Renderer:
         if high < low:
             strip = Box(above.x, high, above.w, low - high)
             far = np.array([[-9, middle[0, 1]], *middle, [9, middle[-1, 1]], [9, -9], [-9, -9]], np.float32)
-            moved = self._upper.warp(self._photo, upper, range(high, low))
-            blend(self._part(patch, strip), moved, self._polygon(far, strip))
+            warped = self._upper.warp(self._photo, upper, range(high, low))
+            blend(self._part(patch, strip), warped, self._polygon(far, strip))
 
     def _put(self, patch: Planes, rows: Box, layer: Layer, sources: Floats) -> None:
         """Write some rows of a layer."""
         if rows.h > 0:
-            moved = layer.warp(self._photo, sources, range(rows.y, rows.y + rows.h))
-            for part, new in zip(self._part(patch, rows), moved, strict=True):
+            warped = layer.warp(self._photo, sources, range(rows.y, rows.y + rows.h))
+            for part, new in zip(self._part(patch, rows), warped, strict=True):
                 part[:] = new
 
     def _contact(self, patch: Planes, edges: Floats, press: float) -> None:
