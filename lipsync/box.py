@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,23 @@ class Box:
         """Return the smallest box that holds both."""
         x, y = min(self.x, other.x), min(self.y, other.y)
         return Box(x, y, max(self.x + self.w, other.x + other.w) - x, max(self.y + self.h, other.y + other.h) - y)
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A rectangle of the picture whose borders may lie inside pixels: in every size of the picture the same part."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+    def within(self, box: Box) -> Area:
+        """Return it as seen from the corner of a box."""
+        return Area(self.x - box.x, self.y - box.y, self.w, self.h)
+
+    @property
+    def even(self) -> Box:
+        """The smallest box of even pixels round it."""
+        x, y = 2 * floor(self.x / 2), 2 * floor(self.y / 2)
+        return Box(x, y, 2 * ceil((self.x + self.w) / 2) - x, 2 * ceil((self.y + self.h) / 2) - y)

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder.model import Placement
-from lipsync.box import Box
+from lipsync.box import Area, Box
 from lipsync.errors import RenderFailed
 from lipsync.face import CHIN, FOREHEAD, Face
-from lipsync.label import Label
+from lipsync.label import Label, size_for
 from lipsync.life import BLINK, Eyelids, Sway
 from lipsync.planes import Planes, halved, mix, part_of, planes_of
 from lipsync.protocols import Stamp
@@ -35,6 +35,9 @@ FACE_ROOM = 1.3
 MATCH, MATCH_LIMIT = 0.3, 0.12
 """How much of the way to the scene's light and colour the face goes, and how far at most."""
 SMALLEST_PX = 64
+GAP, BESIDE_PX = 0.012, 2
+"""The room between label and border, as a share of the picture's height; the least room beside the label, because even
+pixels round it go less than two beyond it."""
 GRAIN_LINES, GRAIN_ROOM = 1080, 64
 """The picture height for which a slot's grain is told; how far the sheet of noise can move, in pixels."""
 
@@ -46,11 +49,15 @@ def views_of(frame: Frame) -> tuple[Frame, Frame, Frame]:
     return frame[:lines], chroma[0], chroma[1]
 
 
+def area_of(placement: Placement, width: int, height: int) -> Area:
+    return Area(placement.x * width, placement.y * height, placement.w * width, placement.h * height)
+
+
 def rectangle_of(placement: Placement, width: int, height: int) -> Box:
     """Return the even pixels that lie wholly inside a placement; raises RenderFailed if they are too few."""
-    x0, y0 = _even_up(placement.x * width), _even_up(placement.y * height)
-    x1, y1 = _even_down((placement.x + placement.w) * width), _even_down((placement.y + placement.h) * height)
-    x0, y0, x1, y1 = max(0, x0), max(0, y0), min(x1, width), min(y1, height)
+    area = area_of(placement, width, height)
+    x0, y0 = max(0, _even_up(area.x)), max(0, _even_up(area.y))
+    x1, y1 = min(_even_down(area.x + area.w), width), min(_even_down(area.y + area.h), height)
     if x1 - x0 < SMALLEST_PX or y1 - y0 < SMALLEST_PX:
         raise RenderFailed(f"the slot's rectangle is smaller than {SMALLEST_PX} pixels")
     return Box(x0, y0, x1 - x0, y1 - y0)
@@ -58,25 +65,20 @@ def rectangle_of(placement: Placement, width: int, height: int) -> Box:
 
 def check_room(placement: Placement, width: int, height: int, stamp: Stamp) -> None:
     """Raise RenderFailed if a face with its label has no room there in pictures of that size."""
-    _label_for(rectangle_of(placement, width, height), height, stamp)
+    rectangle_of(placement, width, height)
+    _words(area_of(placement, width, height), height, stamp)
 
 
-def _label_for(box: Box, lines: int, stamp: Stamp) -> Label:
-    """Return the label in the words that are asked for, or as "AI" where those are too long for the box.
+def _words(area: Area, lines: int, stamp: Stamp) -> str:
+    """Return the label's words as they are asked for, or "AI" where those are too long for the area.
 
     Raises RenderFailed where that has no room, either.
     """
     for text in (stamp.text, AI.text):
-        label = Label.for_height(lines, text)
-        height, width = label.cover.shape
-        if width <= box.w and height + _gap(lines) <= box.h:
-            return label
+        width, height = size_for(lines, text)
+        if width + 2 * BESIDE_PX <= area.w and height + GAP * lines + 2 * BESIDE_PX <= area.h:
+            return text
     raise RenderFailed("the label does not fit into the slot's rectangle")
-
-
-def _gap(lines: int) -> int:
-    """The room above the label, in even pixels."""
-    return 2 * round(0.012 * lines / 2)
 
 
 def _even_up(value: float) -> int:
@@ -87,38 +89,48 @@ def _even_down(value: float) -> int:
     return int((value + 1e-6) // 2 * 2)
 
 
-def soft_matte(width: int, height: int) -> NDArray[np.float32]:
-    """Return a superellipse that fills (height, width), 1 inside, falling softly to 0 at its edge."""
-    x = (np.arange(width, dtype=np.float32) + 0.5) / width * 2 - 1
-    y = (np.arange(height, dtype=np.float32) + 0.5) / height * 2 - 1
+def soft_matte(covered: Area, width: int, height: int) -> NDArray[np.float32]:
+    """Return a superellipse that fills an area of (height, width), 1 inside, falling softly to 0 at its edge."""
+    x = (np.arange(width, dtype=np.float32) + np.float32(0.5 - covered.x)) / np.float32(covered.w) * 2 - 1
+    y = (np.arange(height, dtype=np.float32) + np.float32(0.5 - covered.y)) / np.float32(covered.h) * 2 - 1
     radius = (abs(x)[None, :] ** ROUNDNESS + abs(y)[:, None] ** ROUNDNESS) ** (1 / ROUNDNESS)
     t = np.clip((1 - radius) / FEATHER, 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
-def fitted(face: Face, width: int, height: int) -> tuple[Face, Box]:
-    """Return the face scaled to cover (width, height), centred on the face, and the part that its picture covers.
+def fitting_matte(mask: NDArray[np.uint8], area: Area, width: int, height: int) -> NDArray[np.float32]:
+    """Return a mask, which stands for an area of (height, width), as a matte of 0..1."""
+    size = np.maximum(1, np.rint([area.w, area.h]))
+    whole = cv2.resize(mask, size.astype(int).tolist(), interpolation=cv2.INTER_AREA)
+    step = np.array([area.w, area.h]) / size
+    matrix = np.column_stack([np.diag(step), [area.x, area.y] + (step - 1) / 2])
+    moved = cv2.warpAffine(whole, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.float32) / np.float32(255)
 
-    A rectangle wider than the head is covered only as far as forehead and chin allow; the rest is mirrored border.
+
+def fitted(face: Face, area: Area, width: int, height: int) -> tuple[Face, Area]:
+    """Return the face scaled to cover an area of (height, width), centred on the face, and what its picture covers.
+
+    An area wider than the head is covered only as far as forehead and chin allow; the rest is mirrored border.
     """
     old_height, old_width = face.picture.shape[:2]
     chin, forehead = face.landmarks[CHIN, :2], face.landmarks[FOREHEAD, :2]
-    scale = max(width / old_width, height / old_height)
-    scale = min(scale, height / (FACE_ROOM * float(np.linalg.norm(chin - forehead))))
+    scale = max(area.w / old_width, area.h / old_height)
+    scale = min(scale, area.h / (FACE_ROOM * float(np.linalg.norm(chin - forehead))))
     centre = (chin + forehead) / 2 * scale
-    left, covered_left, covered_right = _aligned(float(centre[0]), scale * old_width, width)
-    top, covered_top, covered_bottom = _aligned(float(centre[1]), scale * old_height, height)
+    left, covered_w = _aligned(float(centre[0]), scale * old_width, area.w)
+    top, covered_h = _aligned(float(centre[1]), scale * old_height, area.h)
+    x, y = area.x - left, area.y - top
     shift = (scale - 1) / 2
-    moved = face.moved(np.array([[scale, 0, shift - left], [0, scale, shift - top]], np.float64), width, height)
-    return moved, Box(covered_left, covered_top, covered_right - covered_left, covered_bottom - covered_top)
+    moved = face.moved(np.array([[scale, 0, shift + x], [0, scale, shift + y]], np.float64), width, height)
+    return moved, Area(max(x, area.x), max(y, area.y), covered_w, covered_h)
 
 
-def _aligned(centre: float, length: float, room: int) -> tuple[float, int, int]:
-    """Return where a picture of `length` must begin to have `centre` in the middle of `room`, and what it covers."""
+def _aligned(centre: float, length: float, room: float) -> tuple[float, float]:
+    """Return where a picture of `length` begins to have `centre` in the middle of `room`, and how much it covers."""
     if length >= room:
-        return min(max(centre - room / 2, 0.0), length - room), 0, room
-    begin = min(max(room / 2 - centre, 0.0), room - length)
-    return -begin, round(begin), round(begin + length)
+        return min(max(centre - room / 2, 0.0), length - room), room
+    return -min(max(room / 2 - centre, 0.0), room - length), length
 
 
 STILL = (0.0, 0.0, 0.0, 0.0)
@@ -144,20 +156,21 @@ class Grain:
 
 
 class PlacedLabel:
-    """The label in its corner of a box, in frames `lines` high. Raises RenderFailed where it has no room."""
+    """The label in its corner of an area, in frames `lines` high. Raises RenderFailed where it has no room."""
 
-    def __init__(self, box: Box, lines: int, stamp: Stamp) -> None:
-        self._label = _label_for(box, lines, stamp)
-        height, width = self._label.cover.shape
-        gap = _gap(lines)
+    def __init__(self, area: Area, lines: int, stamp: Stamp) -> None:
+        text, gap = _words(area, lines, stamp), GAP * lines
+        width, height = size_for(lines, text)
         down, _, along = stamp.place.partition("-")
-        x = box.x + (max(0, box.w - width - gap) if along == "right" else gap)
-        y = box.y + (gap if down == "top" else max(0, box.h - height - gap))
-        self.box = Box(x, y, width, height)
+        aside = min(gap, area.w - width - BESIDE_PX)
+        x = area.x + (area.w - width - aside if along == "right" else aside)
+        y = area.y + (gap if down == "top" else area.h - height - gap)
+        self.box = Area(x, y, width, height).even
+        self.label = Label.for_height(lines, text, (x - self.box.x, y - self.box.y))
 
     def stamp(self, frame: Frame) -> None:
         """Lay it over an I420 frame, in place."""
-        self._label.stamp(frame, self.box.x, self.box.y)
+        self.label.stamp(frame, self.box.x, self.box.y)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,18 +207,17 @@ class Compositor:
         face: Face,
         box: Box,
         matte: NDArray[np.float32],
-        lines: int,
-        stamp: Stamp,
+        label: PlacedLabel,
         *,
         match: bool,
         grain: float = 0.0,
         mouth: Callable[[Face], Mouth] = Renderer,
     ) -> None:
-        """`face` and `matte` have the size of `box`; `lines` is the height of whole frames; `mouth` lets it speak."""
+        """`face` and `matte` have the size of `box`; `grain` is in levels of this size; `mouth` lets it speak."""
         self._face, self._box, self._matte, self._match, self._mouth = face, box, matte, match, mouth
         self._awaited: Iterable[Sequence[float]] = ()
-        self._grain = Grain(box, grain * lines / GRAIN_LINES) if grain else None
-        self._label = PlacedLabel(box, lines, stamp)
+        self._grain = Grain(box, grain) if grain else None
+        self._label = label
         self._thin = halved(matte)
         self._parts: dict[Box, Sequence[Overlay]] = {}
         self._eyes: dict[int, Planes] = {}
@@ -228,22 +240,20 @@ class Compositor:
 
         `grain` is the standard deviation, in 8-bit levels, that it has in a picture of 1080 lines.
         """
-        box = rectangle_of(placement, width, height)
-        placed, covered = fitted(face, box.w, box.h)
-        matte = np.zeros((box.h, box.w), np.float32)
-        if mask is None:
-            matte[covered.rows, covered.columns] = soft_matte(covered.w, covered.h)
-        else:
-            fitting = cv2.resize(mask, (box.w, box.h), interpolation=cv2.INTER_AREA)
-            matte = np.asarray(fitting, np.float32) / np.float32(255)
-        return cls(placed, box, matte, height, stamp, match=True, grain=grain, mouth=mouth)
+        box, area = rectangle_of(placement, width, height), area_of(placement, width, height)
+        inside = area.within(box)
+        placed, covered = fitted(face, inside, box.w, box.h)
+        matte = soft_matte(covered, box.w, box.h) if mask is None else fitting_matte(mask, inside, box.w, box.h)
+        label, grain = PlacedLabel(area, height, stamp), grain * height / GRAIN_LINES
+        return cls(placed, box, matte, label, match=True, grain=grain, mouth=mouth)
 
     @classmethod
     def portrait(cls, face: Face, stamp: Stamp = AI, mouth: Callable[[Face], Mouth] = Renderer) -> Compositor:
         """For frames that are the face's own picture, whose sides are even."""
         height, width = face.picture.shape[:2]
         whole = np.ones((height, width), np.float32)
-        return cls(face, Box(0, 0, width, height), whole, height, stamp, match=False, mouth=mouth)
+        label = PlacedLabel(Area(0, 0, width, height), height, stamp)
+        return cls(face, Box(0, 0, width, height), whole, label, match=False, mouth=mouth)
 
     def expect(self, states: Iterable[Sequence[float]]) -> None:
         """Be told the states of the pictures to come, in their order: their mouths are painted ahead."""

@@ -66,7 +66,9 @@ class Face:
         scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
         picture, step = self.picture, matrix.copy()
         if scale < 0.6:
-            small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            # by its size: by factors the last row would not be where the picture's last row is
+            size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
+            small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
             shrink = np.array([small.shape[1] / picture.shape[1], small.shape[0] / picture.shape[0]])
             step[:, :2] /= shrink
             step[:, 2] += step[:, :2] @ (0.5 * shrink - 0.5) * -1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
 
 import cv2
 import numpy as np
@@ -12,7 +14,7 @@ from lipsync.lettering import ABOVE, UNIT, written
 
 GLYPH_SHARE = 0.036
 """Height of the letters as a share of the picture's height: 15 pixels on the smallest rung (432 lines)."""
-MIN_GLYPH_PX = 12
+MIN_GLYPH_PX = 12.0
 FINE = 8
 """Letters are drawn this much larger and averaged down."""
 PLATE, PLATE_COVER = 30, 0.72
@@ -27,27 +29,32 @@ WIDTH, PADDING = 1.225, 0.42
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Label:
-    """`cover` 0..1 and `luma` 16..235, both of shape (h, w), h and w even; chroma under it is neutral."""
+    """`cover` 0..1 and `luma` 16..235, both of shape (h, w), h and w even; chroma under it is neutral.
+
+    Its parts have the same share of the picture in pictures of every size.
+    """
 
     cover: NDArray[np.float32]
     luma: NDArray[np.float32]
 
     @classmethod
-    def for_height(cls, picture_height: int, text: str = "AI") -> Label:
-        """Draw it for a picture of that many lines. Raises ModelMissing where words need a font that is not there."""
-        glyph = max(MIN_GLYPH_PX, round(GLYPH_SHARE * picture_height))
-        line = None if text == "AI" else written(text)
-        across = WIDTH if line is None else line.shape[1] / UNIT
-        height, width = _even(glyph * (1 + 2 * PADDING)), _even(glyph * (across + 2.6 * PADDING))
+    def for_height(cls, picture_height: int, text: str = "AI", corner: tuple[float, float] = (0.0, 0.0)) -> Label:
+        """Draw it for a picture of that many lines, its corner x, y pixels inside the first one.
+
+        Raises ModelMissing where words need a font that is not there.
+        """
+        glyph, line, length = _glyph_px(picture_height), _line(text), size_for(picture_height, text)
+        width, height = (2 * ceil((start + side) / 2) for start, side in zip(corner, length, strict=True))
         ink, plate = (np.zeros((height * FINE, width * FINE), np.uint8) for _ in range(2))
-        origin = np.array([(width - glyph * across) / 2, (height - glyph) / 2])
+        origin = np.array(corner) + PADDING * glyph * np.array([1.3, 1.0])
         if line is None:
             for shape, value in ((LETTER_A, 255), (LETTER_A_HOLE, 0), (LETTER_I, 255)):
                 points = (origin + np.array(shape) * glyph) * FINE
                 cv2.fillPoly(ink, [np.round(points).astype(np.int32)], value)
         else:
             _write(ink, line, round(origin[0] * FINE), round(origin[1] * FINE), glyph * FINE)
-        _rounded(plate, round(0.3 * height * FINE))
+        left, top, right, bottom = (round(FINE * at) for at in (*corner, *np.add(corner, length)))
+        _rounded(plate[top:bottom, left:right], round(0.3 * length[1] * FINE))
         letters, ground = (
             cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
             for mask in (ink, plate)
@@ -68,7 +75,24 @@ class Label:
             part[:] = (part * (1 - thin) + 128 * thin + 0.5).astype(np.uint8)
 
 
-def _write(ink: NDArray[np.uint8], words: NDArray[np.uint8], x: int, y: int, glyph: int) -> None:
+def size_for(picture_height: int, text: str) -> tuple[float, float]:
+    """Return width and height, in pixels, of the label in a picture of that many lines."""
+    glyph, line = _glyph_px(picture_height), _line(text)
+    across = WIDTH if line is None else line.shape[1] / UNIT
+    return glyph * (across + 2.6 * PADDING), glyph * (1 + 2 * PADDING)
+
+
+def _glyph_px(picture_height: int) -> float:
+    return max(MIN_GLYPH_PX, GLYPH_SHARE * picture_height)
+
+
+@lru_cache(maxsize=8)
+def _line(text: str) -> NDArray[np.uint8] | None:
+    """Return words as they are written; None for the letters that need no font."""
+    return None if text == "AI" else written(text)
+
+
+def _write(ink: NDArray[np.uint8], words: NDArray[np.uint8], x: int, y: int, glyph: float) -> None:
     """Lay a line with capitals `glyph` pixels high over the mask, its upper left corner at (x, y)."""
     size = (max(1, round(words.shape[1] * glyph / UNIT)), round(words.shape[0] * glyph / UNIT))
     line = cv2.resize(words, size, interpolation=cv2.INTER_AREA)
@@ -76,10 +100,6 @@ def _write(ink: NDArray[np.uint8], words: NDArray[np.uint8], x: int, y: int, gly
     line, y = line[max(0, -y) :][: ink.shape[0] - max(0, y)], max(0, y)
     area = ink[y : y + line.shape[0], x : x + line.shape[1]]
     np.maximum(area, line[:, : area.shape[1]], out=area)
-
-
-def _even(length: float) -> int:
-    return 2 * round(length / 2)
 
 
 def _rounded(mask: NDArray[np.uint8], radius: int) -> None:

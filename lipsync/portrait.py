@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from encoder.tools import Tools
-from lipsync.box import Box
+from lipsync.box import Area
 from lipsync.clip import Clip
 from lipsync.compose import Compositor, Frame, PlacedLabel
 from lipsync.errors import NotAPicture, PictureTooLarge
@@ -108,7 +108,7 @@ class ClipPortrait:
     def __init__(self, clip: Clip, stamp: Stamp, speaker: Speaker) -> None:
         self._clip, self._speaker = clip, speaker
         self.height, self.width = clip.frame(0)[0].shape[:2]
-        self._label = PlacedLabel(Box(0, 0, self.width, self.height), self.height, stamp)
+        self._label = PlacedLabel(Area(0, 0, self.width, self.height), self.height, stamp)
         picture, face, _ = next(seen for number in range(len(clip)) if (seen := clip.frame(number))[1] is not None)
         assert face is not None
         self._toning = Toning.of(face, planes_of(picture))

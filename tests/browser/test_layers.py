@@ -12,8 +12,7 @@ from aiohttp import ClientSession, FormData
 
 from encoder.boxes import boxes
 from encoder.tools import find_tools, run_tool
-from lipsync.compose import AI, PlacedLabel, rectangle_of
-from lipsync.label import Label
+from lipsync.compose import AI, PlacedLabel, area_of
 from tests.browser.house import PHOTO, WITHOUT, House, OwnScene
 
 pytestmark = pytest.mark.timeout(300)
@@ -34,7 +33,8 @@ def label_seen(house: House, video: bytes, tmp_path: Path) -> bool:
     width, lines = picture.width, picture.height
     command = [str(find_tools().ffmpeg), "-v", "error", "-i", str(file), "-f", "rawvideo", "-pix_fmt", "gray", "-"]
     pictures = np.frombuffer(run_tool(command), np.uint8).reshape(-1, lines, width)
-    box, label = PlacedLabel(rectangle_of(house.slot.face, width, lines), lines, AI).box, Label.for_height(lines)
+    placed = PlacedLabel(area_of(house.slot.face, width, lines), lines, AI)
+    box, label = placed.box, placed.label
     middle = pictures[len(pictures) // 3 : len(pictures) * 2 // 3, box.rows, box.columns].astype(np.float32)
     letters, plate = label.luma > 220, (label.cover > 0.7) & (label.luma < 40)
     assert letters.sum() > 20 < plate.sum()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from encoder.model import Placement
-from lipsync.compose import Compositor, fitted, rectangle_of, soft_matte, views_of
+from lipsync.box import Area
+from lipsync.compose import Compositor, PlacedLabel, area_of, fitted, rectangle_of, soft_matte, views_of
 from lipsync.errors import RenderFailed
 from lipsync.face import CHIN, FOREHEAD
 from lipsync.planes import planes_of
@@ -137,7 +138,7 @@ def test_a_placement_too_small_for_a_face_and_a_label_is_refused():
 
 @pytest.mark.parametrize("size", [(300, 300), (200, 420), (500, 280)])
 def test_a_fitted_face_keeps_chin_and_forehead_in_any_rectangle(man, finder, size):
-    face, covered = fitted(man, *size)
+    face, covered = fitted(man, Area(0, 0, *size), *size)
     assert face.picture.shape == (size[1], size[0], 3)
     assert covered.h == size[1]
     assert abs(face.landmarks - finder.find(face.picture).landmarks)[:, :2].mean() < 0.03 * face.pupils_px
@@ -157,7 +158,7 @@ def test_a_wide_rectangle_shows_the_scene_beside_the_head(man):
 
 
 def test_the_matte_is_full_in_the_middle_and_nothing_at_the_border():
-    matte = soft_matte(400, 300)
+    matte = soft_matte(Area(0, 0, 400, 300), 400, 300)
     assert matte.shape == (300, 400)
     assert (matte[100:200, 100:300] == 1).all()
     assert max(matte[0].max(), matte[:, 0].max(), matte[-1].max(), matte[:, -1].max()) < 0.02
@@ -190,3 +191,40 @@ def test_the_label_stands_in_the_corner_that_it_is_told(man, place):
     middle_x, middle_y = (PLACE.x + PLACE.w / 2) * WIDTH, (PLACE.y + PLACE.h / 2) * HEIGHT
     assert (x0 > middle_x, x1 < middle_x) == ("right" in place, "left" in place)
     assert (y0 > middle_y, y1 < middle_y) == ("bottom" in place, "top" in place)
+
+
+LARGE, SMALL = (1920, 1080), (768, 432)
+# On no grid of pixels, large or small.
+ODD = Placement(0.541, 0.093, 0.357, 0.799)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_face_and_label_are_the_same_part_of_the_picture_in_every_size(man, masked):
+    """Rungs of different takes are composed at sizes of their own; who changes between them sees nothing move."""
+    mask = cv2.circle(np.zeros((300, 300), np.uint8), (150, 150), 120, 255, -1) if masked else None
+    made = []
+    for width, height in (LARGE, SMALL):
+        grey = np.full((height * 3 // 2, width), 128, np.uint8)
+        made.append(Compositor.into_slot(man, ODD, width, height, mask).compose(grey, (0.6, 0.2, 0, 0)))
+    box, halves = rectangle_of(ODD, *SMALL), (SMALL[0] // 2, SMALL[1] // 2)
+    scaled = [
+        cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+        for plane, size in zip(views_of(made[0]), (SMALL, halves, halves), strict=True)
+    ]
+    for one, other, part in zip(scaled, views_of(made[1]), (box, box.halved, box.halved), strict=True):
+        assert abs(one[part.rows, part.columns].mean() - other[part.rows, part.columns].mean()) < 0.5
+    large, small = (plane[box.rows, box.columns].astype(np.float32) for plane in (scaled[0], views_of(made[1])[0]))
+    assert np.hypot(*shift_between(small, large)) < 0.1
+    assert cv2.PSNR(small, large, 255) > 38
+    label = PlacedLabel(area_of(ODD, *SMALL), SMALL[1], Stamp()).box.within(box)
+    letters = [cv2.GaussianBlur(luma[label.rows, label.columns], (0, 0), 1) for luma in (small, large)]
+    assert np.hypot(*shift_between(*letters)) < 0.1
+    assert np.abs(letters[0] - letters[1]).max() < 20
+
+
+def shift_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """By how many pixels the other one lies further right and down (Evangelidis and Psarakis, ECC, 2008)."""
+    warp = np.eye(2, 3, dtype=np.float32)
+    until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-7)
+    cv2.findTransformECC(one, other, warp, cv2.MOTION_TRANSLATION, until)
+    return warp[:, 2]

@@ -370,7 +370,7 @@ def test_a_rung_is_composed_at_its_own_size_or_the_next_in_which_a_face_has_room
     assert [size_for([n], 0.3)[1] for n in range(3)] == [1080, 720, 432]
     assert size_for([1, 2], 0.3) == (1280, 720)
     assert size_for([2], 0.06) == (1280, 720)
-    assert size_for([1, 2], 0.048) == (1920, 1080)
+    assert size_for([1, 2], 0.0495) == (1920, 1080)
     with pytest.raises(RenderFailed, match="rectangle"):
         size_for([2], 0.02)
 
