@@ -1,9 +1,10 @@
 """The invisible mark: read after each attack, seen by nobody, found in nothing that is unmarked.
 
-    .venv/bin/python benchmarks/mark.py [--renders 20] [--unmarked 100] [--photos FOLDER] [--slot-only]
+    .venv/bin/python benchmarks/mark.py [--renders 20] [--unmarked 100] [--photos FOLDER] [--slot-only | --still]
 
 Every render is a face (those of lipsync/demo, then the pictures below FOLDER) that speaks in a slot of 0.36 x 0.8 of a
-moving scene, 1920x1080, 4.4 s, encoded as an insert is. Nothing of the original is given to the reader.
+moving scene, 1920x1080, 4.4 s, encoded as an insert is. Nothing of the original is given to the reader. With `--still`
+the first picture of each scene stands still for 4 s, and its slices are spliced (docs/decisions/0015).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import compress
 from pathlib import Path
 
 import cv2
@@ -25,8 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from encoder.insert import insert_encoder, insert_x264  # noqa: E402
-from encoder.model import Placement  # noqa: E402
+from encoder.model import Placement, Presentation  # noqa: E402
 from encoder.tools import find_tools, open_tool, run_tool  # noqa: E402
+from lipsync.box import Box  # noqa: E402
 from lipsync.compose import Compositor, Frame, rectangle_of  # noqa: E402
 from lipsync.errors import LipsyncError  # noqa: E402
 from lipsync.face import Face, FaceFinder  # noqa: E402
@@ -34,6 +37,10 @@ from lipsync.mark import Mark, new_render_id  # noqa: E402
 from lipsync.markreader import read_mark  # noqa: E402
 from lipsync.narration import SAMPLE_RATE_HZ, analyse  # noqa: E402
 from lipsync.photo import read_photo  # noqa: E402
+from lipsync.slicing import encode_still  # noqa: E402
+from lipsync.still import StillScene, changes  # noqa: E402
+from mediaserver.measuring import publish  # noqa: E402
+from mediaserver.settings import Settings  # noqa: E402
 
 TOOLS = find_tools()
 RATE, FRAMES = Fraction(25), 110
@@ -128,6 +135,7 @@ class Seen:
     steps: list[int] = field(default_factory=list)
     swings: list[float] = field(default_factory=list)
     put_ms: list[float] = field(default_factory=list)
+    box_db: list[float] = field(default_factory=list)
 
 
 def marked(frames: Iterator[Frame], mark: Mark, first: int, seen: Seen, *area: slice) -> Iterator[Frame]:
@@ -164,6 +172,61 @@ def encoded(frames: Iterator[Frame], width: int, height: int, outputs: dict[str,
         child.check()
 
 
+class WeighedMark:
+    """The mark of a still scene's box, as StillScene asks for it; without a number it leaves pictures as they are."""
+
+    def __init__(self, render_id: int | None, seen: Seen, width: int, height: int) -> None:
+        self._mark = None if render_id is None else Mark(render_id, width, height, RATE)
+        self._seen, self._size = seen, (width, height)
+
+    def patch(self, luma: Frame, rows: slice, columns: slice) -> WeighedMark:
+        self._patch = self._mark and self._mark.patch(luma, rows, columns)
+        return self
+
+    def step(self, number: int) -> int:
+        return self._patch.step(number) if self._patch else 0
+
+    def put(self, luma: Frame, step: int, into: Frame, part: Box) -> None:
+        if self._patch is None:
+            into[part.rows, part.columns] = luma[part.rows, part.columns]
+            return
+        begun = time.thread_time()
+        self._patch.put(luma, step, into, part)
+        if self._size[1] == 1080:
+            self._seen.put_ms.append(1000 * (time.thread_time() - begun))
+            squares = float(np.sum((into.astype(np.float32) - luma) ** 2))
+            self._seen.psnr_db.append(float(10 * np.log10(255**2 * 1920 * 1080 / squares)))
+            self._seen.box_db.append(float(10 * np.log10(255**2 * luma.size / squares)))
+
+
+def still(
+    face: Face, seed: int, chapter: Path, outputs: dict[str, Path], *, render_id: int | None = None, seen: Seen
+) -> None:
+    """Splice 4 s of a face in front of a picture that stands still into the rungs of a chapter (`1080p`: file)."""
+    p = Presentation.load(chapter)
+    rungs = [r for r in p.videos if f"{r.picture and r.picture.height}p" in outputs]
+    size = rungs[0].picture
+    assert size
+    ground, frames = next(scene(seed, size.width, size.height)), range(50 * seed, 50 * seed + 100)
+    compositor = Compositor.into_slot(face, PLACES[seed % len(PLACES)], size.width, size.height)
+    states = analyse(speech(seed), RATE, FRAMES)[: len(frames)]
+    compositor.expect(states)
+    stage = StillScene(compositor, ground, states[0], lambda w, h: WeighedMark(render_id, seen, w, h))
+    fresh = changes(states, frames.start, p.grid)
+    timed = compress(zip(frames, states, strict=True), fresh)
+    fragments = list(encode_still(stage, timed, fresh, p.grid, TOOLS, renditions=rungs, numbers=range(2)))
+    for rung in rungs:
+        init = (chapter / rung.file).read_bytes()[: rung.init_size]
+        own = sorted((f for f in fragments if f.rendition == rung.id), key=lambda f: f.number)
+        assert rung.picture
+        outputs[f"{rung.picture.height}p"].write_bytes(init + b"".join(f.data for f in own))
+
+
+def still_chapter(folder: Path) -> Path:
+    """Publish a chapter whose rungs and parameter sets still scenes are spliced into."""
+    return publish(folder, Settings(ladder="film", av1=False), 1080, 4)[0]
+
+
 def attacked(source: Path, words: Sequence[str], target: Path) -> Path:
     if not words:
         return source
@@ -186,16 +249,19 @@ def faces(folder: Path | None) -> Iterator[Face]:
         yield from found
 
 
-def read_all(count: int, photos: Path | None, folder: Path, *, slot_only: bool) -> None:
+def read_all(count: int, photos: Path | None, folder: Path, chapter: Path | None, *, slot_only: bool) -> None:
     results: dict[str, list[str]] = {name: [] for name in ATTACKS}
     seen = Seen()
     for seed, face in zip(range(count), faces(photos), strict=False):
         render_id = new_render_id()
         rungs = {rung: folder / f"{seed}_{rung}.mp4" for rung in ("1080p", "432p")}
-        frames = composed(face, seed, 1920, 1080)
-        box = rectangle_of(PLACES[seed % len(PLACES)], 1920, 1080)
-        area = (box.rows, box.columns) if slot_only else ()
-        encoded(marked(frames, Mark(render_id, 1920, 1080, RATE), 37 * seed, seen, *area), 1920, 1080, rungs)
+        if chapter:
+            still(face, seed, chapter, rungs, render_id=render_id, seen=seen)
+        else:
+            frames = composed(face, seed, 1920, 1080)
+            box = rectangle_of(PLACES[seed % len(PLACES)], 1920, 1080)
+            area = (box.rows, box.columns) if slot_only else ()
+            encoded(marked(frames, Mark(render_id, 1920, 1080, RATE), 37 * seed, seen, *area), 1920, 1080, rungs)
         for name, (rung, words) in ATTACKS.items():
             reading = read_mark(attacked(rungs[rung], words, folder / f"{seed}_attacked.mp4"), TOOLS)
             right = reading is not None and reading.render_id == render_id
@@ -205,16 +271,24 @@ def read_all(count: int, photos: Path | None, folder: Path, *, slot_only: bool) 
     for name, outcomes in results.items():
         print(f"| {name} | {outcomes.count('read')} | {outcomes.count('WRONG')} |")
     print(f"\nPSNR of the luma: {min(seen.psnr_db):.1f} dB at least, {np.mean(seen.psnr_db):.1f} dB on average.")
-    print(f"From picture to picture: 99.9 % of pixels change by at most {max(seen.steps)} grey levels,", end=" ")
-    print(f"the mean of a picture by at most {max(seen.swings):.3f}.")
+    if seen.box_db:
+        print(
+            f"In the box that changes alone: {min(seen.box_db):.1f} dB at least, {np.mean(seen.box_db):.1f} on average."
+        )
+    else:
+        print(f"From picture to picture: 99.9 % of pixels change by at most {max(seen.steps)} grey levels,", end=" ")
+        print(f"the mean of a picture by at most {max(seen.swings):.3f}.")
     print(f"Putting it into a 1080p picture: {np.median(seen.put_ms):.1f} ms of one core (median).")
 
 
-def read_none(count: int, photos: Path | None, folder: Path) -> None:
+def read_none(count: int, photos: Path | None, folder: Path, chapter: Path | None) -> None:
     found = 0
     for seed, face in zip(range(1000, 1000 + count), faces(photos), strict=False):
         clip = folder / f"{seed}.mp4"
-        encoded(composed(face, seed, 960, 540), 960, 540, {"432p": clip})
+        if chapter:
+            still(face, seed, chapter, {"432p": clip}, seen=Seen())
+        else:
+            encoded(composed(face, seed, 960, 540), 960, 540, {"432p": clip})
         found += read_mark(clip, TOOLS) is not None
     print(f"\nMarks found in {count} unmarked clips: {found}.")
 
@@ -225,13 +299,15 @@ def main() -> None:
     parser.add_argument("--unmarked", type=int, default=100)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--slot-only", action="store_true", help="mark the slot's rectangle instead of the picture")
+    parser.add_argument("--still", action="store_true", help="scenes that stand still, spliced of slices")
     parser.add_argument("--keep", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.keep or Path(temporary)
         folder.mkdir(exist_ok=True)
-        read_all(asked.renders, asked.photos, folder, slot_only=asked.slot_only)
-        read_none(asked.unmarked, asked.photos, folder)
+        chapter = still_chapter(folder) if asked.still else None
+        read_all(asked.renders, asked.photos, folder, chapter, slot_only=asked.slot_only)
+        read_none(asked.unmarked, asked.photos, folder, chapter)
 
 
 if __name__ == "__main__":

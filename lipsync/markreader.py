@@ -37,8 +37,9 @@ LARGEST_CHANGE = 0.6
 """Grey levels from one picture to the next beyond which a change tells no more of the mark."""
 CONTENT_PX = 9.0
 """Radius beyond which a change is the content's, not a cell's."""
-LOUDNESS_FLOOR = 0.05
-"""Part of a picture's mean loudness below which no pixel counts as quiet."""
+LOUDNESS_FLOOR = 0.5
+"""Part of a picture's mean loudness below which no pixel counts as quiet: round a still scene's box, where there is no
+mark, a codec's own noise would else count for more than the box."""
 QUIET_BINS = (-2, -1, 1, 2, 3, 4, 5)
 """Frequencies, in steps of BIN_HZ from the cycle, that show how loud the content of a pixel is."""
 SURE = 7.5

@@ -20,12 +20,14 @@ from lipsync import Studio
 from lipsync.compose import rectangle_of, views_of
 from lipsync.errors import CannotWrite, NotAPicture, NotASize, PhotoRefused, RenderFailed, SpeechUnreadable
 from lipsync.face import Face
+from lipsync.markreader import read_mark
 from lipsync.narration import bake
 from lipsync.protocols import Fragment, Signing, Take
 from lipsync.speaker import DrawnSpeaker
 from lipsync.splice import mezzanine_frames
 from lipsync.window import track_of, working_size
 from tests.lipsync.conftest import DEMO, room, spoken, vowel, write_wav
+from tests.lipsync.scenery import changed
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +294,21 @@ def test_a_still_slot_shows_what_a_moving_one_would(studio, face, still_chapter,
     moving.close()
     assert abs(shown[0].astype(int) - first).mean() < 2.5
     assert abs(shown[0].astype(int) - first).max() < 90
+
+
+COPIES = {"240p": "scale=426:240", "cropped": "crop=iw*.8:ih*.8,scale=640:360", "at another rate": "fps=30"}
+
+
+def test_the_mark_of_a_still_slot_survives_copies(studio, face, still_chapter, tools, tmp_path):
+    """It lies in the box alone: what another encoder does to the picture round it must not drown it."""
+    rung = Presentation.load(still_chapter).videos[0]
+    film, copy = tmp_path / "still.mp4", tmp_path / "copy.mp4"
+    played(still_chapter, rung, list(studio.render_insert(face, whole(still_chapter))), tools, film)
+    for kind, filters in COPIES.items():
+        changed(film, ("-vf", filters, "-c:v", "libx264", "-preset", "veryfast", "-crf", "28"), copy, tools)
+        found = read_mark(copy, tools)
+        assert found is not None, kind
+        assert found.render_id == 0xC0FFEE, kind
 
 
 def test_every_picture_with_the_face_carries_the_number_of_its_render(studio, face, chapter, tools, tmp_path):
