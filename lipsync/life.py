@@ -19,7 +19,7 @@ from lipsync.face import CHIN, FOREHEAD, Face
 from lipsync.halfsamples import HalfSamples
 from lipsync.movement import Floats, MouthFrame, fall
 from lipsync.photo import Pixels
-from lipsync.planes import Planes, moved, planes_of
+from lipsync.planes import Planes, fine, moved, planes_of
 
 BLINK, YAW, PITCH, ROLL = range(4)
 BLINK_EVERY_S, CLOSING_S, CLOSED_S, OPENING_S = (2.2, 6.5), 0.09, 0.04, 0.16
@@ -134,10 +134,12 @@ class Sway:
         sources = self._centres - np.tensordot(pose, self._steps, 1)
         luma, chroma, cell = self.box, self.box.halved, self._cell
         inside = Box(cell, cell, luma.w, luma.h)
-        planes[0][luma.rows, luma.columns] = moved(self._luma.samples, 2 * sources - 1, cell, inside)
+        into = planes[0][luma.rows, luma.columns]
+        moved(self._luma.samples, fine(2 * sources - 1, cell, inside), into)
+        places = fine(sources / 2 - np.float32(0.5), cell // 2, inside.halved)
         for plane in planes[1:]:
             part = plane[chroma.rows, chroma.columns]
-            part[:] = moved(part, sources / 2 - np.float32(0.5), cell // 2, inside.halved)
+            moved(part.copy(), places, part)
 
 
 def _depth(face: Face, at: Floats, unit: float) -> Floats:

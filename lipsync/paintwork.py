@@ -18,7 +18,7 @@ from lipsync.conditioning import WINDOW, WINDOW_PX, Crop, Floats, Pixels, shrunk
 from lipsync.face import Face
 from lipsync.gestures import Gestures
 from lipsync.mouthnet import BATCH, MouthNet, MouthPainter
-from lipsync.planes import Planes, channels_of, yuv_of
+from lipsync.planes import Planes, channels_of, halved, yuv_of
 
 State = tuple[float, ...]
 """narration.PARAMETERS"""
@@ -46,8 +46,10 @@ class Paintwork:
         high = np.ceil(corners.max(axis=0) + matrix[:, 2]).astype(int).clip(0, (width, height))
         self.box = Box(*low.tolist(), *(high - low).tolist()).even
         matrix[:, 2] -= [self.box.x, self.box.y]
-        halvings = max(0, floor(-log2(crop.scale) + 0.1))
-        self._luma, self._chroma = _Scale(matrix, halvings, 0), _Scale(matrix, max(1, halvings), 1)
+        self._halvings = max(0, floor(-log2(crop.scale) + 0.1))
+        self._small = shrunk(matrix, 0.5**self._halvings)
+        # a tone is so soft that it is kept at half the window's size, and laid on at half that of `_small`
+        self._coarse = shrunk(self._small, 0.5) @ np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])
         self._into = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
         self._soft = _soft_window()
         # no method of ours: in a circle a face would be forgotten late
@@ -62,14 +64,17 @@ class Paintwork:
 
         It counts as far as it covers and `share` (72, 72), 0..1, says, and only in what is coarser than FINE_PX.
         """
-        painted = self._painted.of(_rounded(state)).astype(np.float32)
-        scales = (self._luma, self._chroma, self._chroma)
-        seen = cv2.merge([scale.window(plane) for scale, plane in zip(scales, part, strict=True)])
-        counts = painted[..., 3] * share / np.float32(255)
-        step = counts[..., None] * (painted[..., :3] - seen)
-        tone = channels_of(cv2.GaussianBlur(step, (0, 0), FINE_PX) * self._soft)
-        for scale, plane, over in zip(scales, part, tone, strict=True):
-            cv2.add(plane, scale.spread(over, *plane.shape), plane, dtype=cv2.CV_8U)
+        painted, covers = self._painted.of(_rounded(state))
+        counts = cv2.multiply(covers, share, scale=1 / 255, dtype=cv2.CV_32F)
+        step = cv2.subtract(painted, self._seen(part), dtype=cv2.CV_32F)
+        step = halved(cv2.multiply(step, cv2.merge([counts] * 3)))
+        tone = cv2.multiply(cv2.GaussianBlur(step, (0, 0), FINE_PX / 2), self._soft)
+        times = 2 ** (self._halvings + 1)
+        size = (-(-self.box.w // times), -(-self.box.h // times))
+        coarse = channels_of(cv2.warpAffine(tone, self._coarse, size, flags=cv2.INTER_LINEAR))
+        for plane, over, more in zip(part, coarse, (times, times // 2, times // 2), strict=True):
+            full = cv2.resize(over, None, fx=more, fy=more, interpolation=cv2.INTER_LINEAR)
+            cv2.add(plane, full[: plane.shape[0], : plane.shape[1]], plane, dtype=cv2.CV_8U)
 
     def cover(self, outline: Floats) -> Floats:
         """Return how much (72, 72), 0..1, of each pixel of the window lies in a polygon of the picture (n, 2)."""
@@ -83,38 +88,33 @@ class Paintwork:
         whole = np.zeros((self.box.h, self.box.w), np.float32)
         shift = np.array([[1, 0, where.x - self.box.x], [0, 1, where.y - self.box.y]], np.float64)
         cv2.warpAffine(plane, shift, (self.box.w, self.box.h), dst=whole)
-        return self._luma.window(whole)
+        return np.asarray(self._window(self._shrunk(whole, self._halvings)), np.float32)
+
+    def _seen(self, part: Planes) -> Pixels:
+        """Return the window (72, 72, 3), Y, Cb and Cr, of the box's planes."""
+        luma = self._shrunk(part[0], self._halvings)
+        size = luma.shape[::-1]
+        chroma = (self._shrunk(plane, self._halvings - 1) for plane in part[1:])
+        alike = (cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in chroma)
+        return self._window(cv2.merge([luma, *alike]))
+
+    def _shrunk(self, plane: NDArray[Any], halvings: int) -> NDArray[Any]:
+        for _ in range(halvings):
+            height, width = (length // 2 * 2 for length in plane.shape)
+            plane = halved(plane[:height, :width])
+        return plane
+
+    def _window(self, small: NDArray[Any]) -> NDArray[Any]:
+        """Return the window (72, 72) or (72, 72, 3) of the box that has been halved."""
+        way, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (WINDOW_PX, WINDOW_PX)
+        return np.asarray(cv2.warpAffine(small, self._small, size, flags=way, borderMode=cv2.BORDER_REPLICATE))
 
 
-class _Scale:
-    """How a plane of the box and the window become each other, by way of a plane that has been halved some times."""
-
-    def __init__(self, matrix: NDArray[np.float64], halvings: int, before: int) -> None:
-        """`matrix` leads from the window to the box; the plane itself has been halved as often as `before` says."""
-        self._small, self._halvings = shrunk(matrix, 0.5**halvings), halvings - before
-
-    def window(self, plane: NDArray[Any]) -> Floats:
-        """Return the window (72, 72) of a plane."""
-        for _ in range(self._halvings):
-            height, width = (length // 2 for length in plane.shape)
-            plane = cv2.resize(plane[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
-        way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        window = cv2.warpAffine(plane, self._small, (WINDOW_PX, WINDOW_PX), flags=way, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(window, np.float32)
-
-    def spread(self, window: Floats, height: int, width: int) -> Floats:
-        """Return a plane (height, width) with the window in it, 0 elsewhere."""
-        times = 2**self._halvings
-        coarse = cv2.warpAffine(window, self._small, (-(-width // times), -(-height // times)), flags=cv2.INTER_LINEAR)
-        full = cv2.resize(coarse, None, fx=times, fy=times, interpolation=cv2.INTER_LINEAR)
-        return np.asarray(full[:height, :width], np.float32)
-
-
-def _paint(painter: Future[MouthPainter], gestures: Gestures, states: list[State]) -> list[Pixels]:
-    """Return Y, Cb, Cr and cover (72, 72, 4) of each state."""
+def _paint(painter: Future[MouthPainter], gestures: Gestures, states: list[State]) -> list[tuple[Pixels, Pixels]]:
+    """Return colours (72, 72, 3), Y, Cb and Cr, and cover (72, 72) of each state."""
     _, paint = painter.result().paint(gestures.of(states))
     return [
-        np.clip(np.rint(np.dstack([yuv_of(colour), 255 * cover])), 0, 255).astype(np.uint8)
+        (np.asarray(cv2.convertScaleAbs(yuv_of(colour)), np.uint8), np.rint(255 * cover).astype(np.uint8))
         for colour, cover in zip(paint.colour, paint.cover, strict=True)
     ]
 
@@ -124,7 +124,7 @@ def _rounded(state: State) -> State:
 
 
 def _soft_window() -> Floats:
-    """Return (72, 72, 1): 1 inside, falling to 0 at the window's border."""
-    at = np.arange(WINDOW_PX, dtype=np.float32) + np.float32(0.5)
+    """Return (36, 36, 3): 1 inside, falling to 0 at the window's border."""
+    at = np.arange(1, WINDOW_PX, 2, dtype=np.float32)
     inward = np.clip(np.minimum(at, WINDOW_PX - at) / EDGE_PX, 0, 1)
-    return np.asarray(np.minimum.outer(inward, inward)[..., None], np.float32)
+    return np.repeat(np.minimum.outer(inward, inward)[..., None], 3, axis=2)

@@ -47,6 +47,13 @@ def planes_of(picture: Pixels) -> Planes:
     return luma, halved(blue), halved(red)
 
 
+def blank(box: Box) -> Planes:
+    """Return the planes of a black picture with the sides of a box, which are even."""
+    levels = ((16, box), (128, box.halved), (128, box.halved))
+    luma, blue, red = (np.full((part.h, part.w), level, np.uint8) for level, part in levels)
+    return luma, blue, red
+
+
 def part_of(planes: Planes, box: Box) -> Planes:
     """Return a part, in even pixels, as views."""
     luma, blue, red = planes
@@ -54,15 +61,18 @@ def part_of(planes: Planes, box: Box) -> Planes:
     return luma[box.rows, box.columns], blue[half.rows, half.columns], red[half.rows, half.columns]
 
 
-def moved(samples: Pixels, sources: NDArray[np.floating[Any]], cell: int, part: Box) -> Pixels:
-    """Return `part` of a plane whose cells' middles come from `sources` (rows, columns, 2), places of `samples`.
+def fine(sources: NDArray[np.floating[Any]], cell: int, part: Box) -> NDArray[np.float32]:
+    """Return places (h, w, 2) for the pixels of `part`, linear between those of the cells' middles (rows, columns, 2).
 
-    What lies between them is linear; `cell` is a cell's side in pixels.
+    `cell` is a cell's side in pixels.
     """
     size = (sources.shape[1] * cell, len(sources) * cell)
-    places = cv2.resize(sources, size, interpolation=cv2.INTER_LINEAR)[part.rows, part.columns]
-    found = cv2.remap(samples, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-    return np.asarray(found, np.uint8)
+    return np.asarray(cv2.resize(sources, size, interpolation=cv2.INTER_LINEAR)[part.rows, part.columns], np.float32)
+
+
+def moved(samples: Pixels, places: NDArray[np.float32], into: Pixels) -> None:
+    """Write into each pixel what is found at its place (x, y) of the samples, linear between them."""
+    cv2.remap(samples, places, None, cv2.INTER_LINEAR, into, cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
 def blend(part: Planes, over: Planes, cover: Pixels) -> None:

@@ -17,19 +17,20 @@ from lipsync.mouthnet import MouthNet
 from lipsync.movement import MOVES, Floats, Lips, MouthFrame, Side
 from lipsync.paintwork import Paintwork, State
 from lipsync.photo import Pixels
-from lipsync.planes import Planes, blend, channels_of, halved, moved, part_of, planes_of, yuv_of
+from lipsync.planes import Planes, blank, blend, channels_of, fine, halved, moved, part_of, planes_of, yuv_of
 
 CELLS_PER_UNIT = 40
 STEPS = 200
 """States are told apart in steps of 1 / STEPS."""
 KEPT = 12
+STILL_PX = 0.02
+"""What is moved by less than this is left where it is."""
 INSIDE, LIPS, MOVING = 0.6, 0.5, 0.12
 """How much the network counts between the lips and on them, and from which movement on it counts wholly."""
 NARROW = 0.02
 """Gap of the lips, in pupil distances, from which the network counts wholly between them."""
 LEAST_GAP = 0.004
 """Gap from which the mouth's inside is painted, in pupil distances."""
-BLACK = (16, 128, 128)
 FEATHER = 0.007
 """Softness of the edge of the lips, in pupil distances."""
 
@@ -50,12 +51,11 @@ class Layer:
         self._centres = (self._grid - np.float32(0.5)) * np.float32(cell) + corner
         places = frame.inside(self._centres)
         fade = self._edge_fade(still) / np.float32(cell)
-        self._fields = np.stack(
-            [
-                fade * frame.vectors(np.stack(lips.field(move, side, places[..., 0], places[..., 1]), axis=-1))
-                for move in ("closed", *MOVES)
-            ]
+        fields = (
+            fade * frame.vectors(np.stack(lips.field(move, side, places[..., 0], places[..., 1]), axis=-1))
+            for move in ("closed", *MOVES)
         )
+        self._fields = np.stack([field.ravel() for field in fields])
 
     def _edge_fade(self, still: tuple[bool, ...]) -> Floats:
         """0 at a border where nothing may move, 1 from four cells inward: whatever is left of a field ends there."""
@@ -68,21 +68,36 @@ class Layer:
 
     def sources(self, weights: Floats) -> Floats:
         """Return where in the picture each cell's middle comes from; the field is inverted by fixed-point steps."""
-        forward = np.tensordot(weights, self._fields, 1)
+        forward = (weights @ self._fields).reshape(self._grid.shape)
         back = forward
         for _ in range(4):
             step = cv2.remap(forward, self._grid - back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
             back = np.asarray(step, np.float32)
         return np.asarray(self._centres - np.float32(self._cell) * back, np.float32)
 
-    def warp(self, photo: Doubled, sources: Floats, rows: range) -> Planes:
-        """Return some rows of the picture, even ones, all columns of this layer's box, with every pixel moved."""
+    def stirred(self, sources: Floats) -> Box:
+        """Return the part in which pixels come from elsewhere by more than STILL_PX; where none do it has no pixels."""
+        away = np.any(abs(sources - self._centres) > STILL_PX, axis=2)
+        spans = []
+        for axis, start, length in ((0, self.box.x, self.box.w), (1, self.box.y, self.box.h)):
+            cells = np.flatnonzero(np.any(away, axis=axis))
+            # one more on either side: what lies between the middles of cells is moved by both
+            first, last = (int(cells[0]) - 2, int(cells[-1]) + 1) if len(cells) else (0, 0)
+            begin, end = (min(max(0, cell * self._cell), length) for cell in (first, last))
+            spans.append((start + begin, end - begin))
+        (x, w), (y, h) = spans
+        return Box(x, y, w, h)
+
+    def warp(self, photo: Doubled, sources: Floats, part: Box, into: Planes) -> None:
+        """Write a part of the picture, of even pixels of this layer's box, with every pixel moved."""
         cell = self._cell
-        start, stop = (row - self.box.y + cell for row in (rows.start, rows.stop))
-        first, last = max(0, start // cell - 1), min(len(sources), stop // cell + 2)
-        seen, at = Box(cell, start - first * cell, self.box.w, len(rows)), sources[first:last] - photo.corner
-        blue, red = (moved(plane, at, cell // 2, seen.halved) for plane in photo.chroma)
-        return moved(photo.luma, 2 * at, cell, seen), blue, red
+        top = part.y - self.box.y + cell
+        first, last = max(0, top // cell - 1), min(len(sources), (top + part.h) // cell + 2)
+        seen = Box(part.x - self.box.x + cell, top - first * cell, part.w, part.h)
+        at = sources[first:last] - photo.corner
+        luma, chroma = fine(2 * at, cell, seen), fine(at, cell // 2, seen.halved)
+        for samples, places, plane in zip(photo.samples, (luma, chroma, chroma), into, strict=True):
+            moved(samples, places, plane)
 
 
 class Doubled:
@@ -95,8 +110,7 @@ class Doubled:
         self.corner = np.array([box.x, box.y], np.float32)
         luma, blue, red = channels_of(yuv_of(picture[box.rows, box.columns]))
         self.planes: Planes = luma, halved(blue), halved(red)
-        self.luma = HalfSamples(luma, Box(0, 0, box.w, box.h)).samples
-        self.chroma = blue, red
+        self.samples = HalfSamples(luma, Box(0, 0, box.w, box.h)).samples, blue, red
 
 
 class Renderer:
@@ -193,21 +207,22 @@ class Renderer:
         high, low = int(rows.min() - soft) // 2 * 2, int(rows.max() + soft + 3) // 2 * 2
         high, low = (min(max(row, above.y), above.y + above.h) for row in (high, low))
         upper, lower = self._upper.sources(weights), self._lower.sources(weights)
-        self._put(patch, Box(above.x, above.y, above.w, high - above.y), self._upper, upper)
+        area = self._upper.stirred(upper).with_(self._lower.stirred(lower))
         start = max(high, below.y)
-        self._put(patch, Box(below.x, start, below.w, below.y + below.h - start), self._lower, lower)
-        if high < low:
-            strip = Box(above.x, high, above.w, low - high)
+        for layer, sources, side in (
+            (self._upper, upper, Box(above.x, above.y, above.w, high - above.y)),
+            (self._lower, lower, Box(below.x, start, below.w, below.y + below.h - start)),
+        ):
+            if side.meets(area):
+                part = side.common(area)
+                layer.warp(self._photo, sources, part, self._part(patch, part))
+        strip = Box(above.x, high, above.w, low - high)
+        if strip.meets(area):
+            strip = strip.common(area)
+            over = blank(strip)
+            self._upper.warp(self._photo, upper, strip, over)
             far = np.array([[-9, middle[0, 1]], *middle, [9, middle[-1, 1]], [9, -9], [-9, -9]], np.float32)
-            warped = self._upper.warp(self._photo, upper, range(high, low))
-            blend(self._part(patch, strip), warped, self._polygon(far, strip))
-
-    def _put(self, patch: Planes, rows: Box, layer: Layer, sources: Floats) -> None:
-        """Write some rows of a layer."""
-        if rows.h > 0:
-            warped = layer.warp(self._photo, sources, range(rows.y, rows.y + rows.h))
-            for part, new in zip(self._part(patch, rows), warped, strict=True):
-                part[:] = new
+            blend(self._part(patch, strip), over, self._polygon(far, strip))
 
     def _contact(self, patch: Planes, edges: Floats, press: float) -> None:
         """Darken the line where lips touch that did not touch so in the photo: pressed, or parted there."""
@@ -216,29 +231,31 @@ class Renderer:
         touching = np.clip(overlap / 0.01 + 1, 0, 1) * strength
         if touching.max() <= 0:
             return
-        box, unit = self._mouth, self._frame.unit
-        line = np.zeros((box.h, box.w), np.float32)
-        points = np.round((self._frame.outside(edges.mean(axis=0)) - [box.x, box.y]) * 16).astype(np.int32)
-        for a, b, strong in zip(points[1:-2], points[2:-1], touching[1:-2], strict=True):
-            cv2.line(line, a.tolist(), b.tolist(), float(strong), max(1, round(0.01 * unit)), cv2.LINE_AA, 4)
-        dark = 255 * 0.45 * np.minimum(1, 1.4 * cv2.GaussianBlur(line, (0, 0), max(0.6, 0.009 * unit)))
-        part = self._part(patch, box)
-        luma, blue, red = (np.full_like(plane, level) for plane, level in zip(part, BLACK, strict=True))
-        blend(part, (luma, blue, red), np.rint(dark).astype(np.uint8))
+        unit, line = self._frame.unit, self._frame.outside(edges.mean(axis=0))
+        soft, thick = max(0.6, 0.009 * unit), max(1, round(0.01 * unit))
+        where = self._round(line, 4 * soft + thick)
+        mask = np.zeros((where.h, where.w), np.uint8)
+        points = np.round((line - [where.x, where.y]) * 16).astype(np.int32).tolist()
+        for a, b, strong in zip(points[1:-2], points[2:-1], (255 * touching[1:-2]).tolist(), strict=True):
+            cv2.line(mask, a, b, strong, thick, cv2.LINE_8, 4)
+        dark = cv2.convertScaleAbs(cv2.GaussianBlur(mask, (0, 0), soft), alpha=0.45 * 1.4)
+        blend(self._part(patch, where), blank(where), np.minimum(dark, round(0.45 * 255)))
 
     def _open(self, patch: Planes, opening: Floats, open_: float) -> None:
         """Paint the mouth's inside in its opening."""
-        soft = 4 * max(0.5, FEATHER * self._frame.unit)
-        pixels, box = self._frame.outside(opening), self._mouth
-        x0, y0 = np.floor(pixels.min(axis=0) - soft).astype(int).clip((box.x, box.y))
-        x1, y1 = np.ceil(pixels.max(axis=0) + soft).astype(int).clip(0, (box.x + box.w, box.y + box.h))
-        if x0 >= x1 or y0 >= y1:
+        where = self._round(self._frame.outside(opening), 4 * max(0.5, FEATHER * self._frame.unit))
+        if not (where.w > 0 and where.h > 0):
             return
-        where = Box(int(x0), int(y0), int(x1 - x0), int(y1 - y0)).even
-        cover = self._polygon(opening, where)
-        inner = where.within(box)
+        cover, inner = self._polygon(opening, where), where.within(self._mouth)
         inside = self._interior.paint(cover, open_, inner.rows, inner.columns)
         blend(self._part(patch, where), planes_of(inside), cover)
+
+    def _round(self, points: Floats, reach: float) -> Box:
+        """Return the even pixels of the mouth's box as far as `reach` round points (n, 2) of the picture."""
+        box = self._mouth
+        x0, y0 = np.floor(points.min(axis=0) - reach).astype(int).clip((box.x, box.y)).tolist()
+        x1, y1 = np.ceil(points.max(axis=0) + reach).astype(int).clip(0, (box.x + box.w, box.y + box.h)).tolist()
+        return Box(x0, y0, max(0, x1 - x0), max(0, y1 - y0)).even
 
     def _polygon(self, points: Floats, box: Box) -> Pixels:
         """Return the cover (h, w) of a polygon of the mouth's frame in a box, its edge softened by FEATHER."""
