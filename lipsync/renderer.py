@@ -23,7 +23,7 @@ CELLS_PER_UNIT = 40
 STEPS = 200
 """States are told apart in steps of 1 / STEPS."""
 KEPT = 12
-STILL_PX = 0.02
+STILL_PX = 0.05
 """What is moved by less than this is left where it is."""
 INSIDE, LIPS, MOVING = 0.6, 0.5, 0.12
 """How much the network counts between the lips and on them, and from which movement on it counts wholly."""
@@ -77,10 +77,10 @@ class Layer:
 
     def stirred(self, sources: Floats) -> Box:
         """Return the part in which pixels come from elsewhere by more than STILL_PX; where none do it has no pixels."""
-        away = np.any(abs(sources - self._centres) > STILL_PX, axis=2)
-        spans = []
+        away, spans = cv2.absdiff(sources, self._centres), []
         for axis, start, length in ((0, self.box.x, self.box.w), (1, self.box.y, self.box.h)):
-            cells = np.flatnonzero(np.any(away, axis=axis))
+            farthest = cv2.reduce(away, axis, cv2.REDUCE_MAX).reshape(-1, 2)
+            cells = np.flatnonzero(np.any(farthest > STILL_PX, axis=1))
             # one more on either side: what lies between the middles of cells is moved by both
             first, last = (int(cells[0]) - 2, int(cells[-1]) + 1) if len(cells) else (0, 0)
             begin, end = (min(max(0, cell * self._cell), length) for cell in (first, last))

@@ -136,11 +136,19 @@ class _Scaled:
 
     def __init__(self, box: Box, whole: tuple[int, int], own: tuple[int, int]) -> None:
         self._box, self._own, self._alone = box, own, _source(box, whole, own)
+        self._ratio = Fraction(whole[1], own[1])
+        if self._alone:
+            # with what is looked at beyond its borders
+            reach, part = _taps(self._ratio) // 2, self._alone
+            wider = Box(part.x - reach, part.y - reach, part.w + 2 * reach, part.h + 2 * reach)
+            self._read = wider.common(Box(0, 0, *whole))
 
     def of(self, plane: Frame) -> Frame:
         if self._alone is None:
             return scaled(plane, *self._own)[self._box.rows, self._box.columns]
-        return scaled(plane[self._alone.rows, self._alone.columns], self._box.w, self._box.h)
+        part = self._alone.within(self._read)
+        soft = _softened(plane[self._read.rows, self._read.columns], self._ratio)[part.rows, part.columns]
+        return _resized(soft, self._box.w, self._box.h)
 
 
 def _source(box: Box, whole: tuple[int, int], own: tuple[int, int]) -> Box | None:
@@ -174,9 +182,24 @@ def _aligned(part: Box, whole: tuple[int, int], own: tuple[int, int]) -> Box | N
 
 
 def scaled(plane: Frame, width: int, height: int) -> Frame:
+    return _resized(_softened(plane, Fraction(plane.shape[0], height)), width, height)
+
+
+def _softened(plane: Frame, ratio: Fraction) -> Frame:
+    """Return a plane, which is to become so many times smaller, without what is too fine to be seen then."""
+    taps = _taps(ratio)
+    return np.asarray(cv2.blur(plane, (taps, taps)), np.uint8) if taps > 1 else plane
+
+
+def _taps(ratio: Fraction) -> int:
+    """Return of how many samples' mean each sample is made; where the ratio is a whole number, scaling sees to it."""
+    return 1 if ratio < 2 or ratio.denominator == 1 else 2 * floor(ratio / 2) + 1
+
+
+def _resized(plane: Frame, width: int, height: int) -> Frame:
     if plane.shape == (height, width):
         return plane
-    way = cv2.INTER_AREA if plane.shape[0] >= 2 * height else cv2.INTER_LINEAR
+    way = cv2.INTER_AREA if plane.shape[0] >= 2 * height and plane.shape[0] % height == 0 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(plane, (width, height), interpolation=way), np.uint8)
 
 
