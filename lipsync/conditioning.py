@@ -19,6 +19,7 @@ Doubles = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
 CROP_PX = 128
+WHOLE = slice(0, CROP_PX)
 WINDOW = slice(28, 100)
 WINDOW_PX = 72
 
@@ -111,7 +112,7 @@ def _turn(angle: float) -> Doubles:
 class Condition:
     """What the network is told of n states of one face.
 
-    warped (n, 128, 128, 3) the crop's moved pixels; labels (n, 72, 72, 6) as `labels` gives them; places (n, PLACES):
+    warped (n, side, side, 3) the moved pixels, in what of the crop was asked for; labels (n, 72, 72, 6) as `labels` gives them; places (n, PLACES):
     `teeth`, and the sinking of the jaw, in crop pixels.
     """
 
@@ -123,12 +124,14 @@ class Condition:
 class Conditioning:
     """One face: its landmarks (478, 2) in crop pixels, and its fields prepared for any movement of them."""
 
-    def __init__(self, points: Floats) -> None:
+    def __init__(self, points: Floats, window: slice = WHOLE) -> None:
+        """Pixels are moved in the `window` alone, whose borders are those of cells."""
+        self._window = window
         self.points = points.astype(np.float32)
         self.labels = labels(self.points)[..., :3]
         near = np.all((points[:468] > -REACH_PX) & (points[:468] < CROP_PX + REACH_PX), axis=1)
         self._sides = [Side.of(self.points, near, upper) for upper in (True, False)]
-        at = np.arange(CROP_PX, dtype=np.float32)
+        at = np.arange(window.start, window.stop, dtype=np.float32)
         self._at = np.meshgrid(at, at)
 
     def of(self, crop: Pixels, moved: Floats) -> Condition:
@@ -138,7 +141,7 @@ class Conditioning:
         return Condition(warped, np.stack([labels(points) for points in moved]), self.places(moved))
 
     def displacements(self, moved: Floats) -> Floats:
-        """Return the backward steps (n, 128, 128, 2): the pixel at p of a state comes from p - step of the photo."""
+        """Return the backward steps (n, side, side, 2): the pixel at p of a state comes from p - step of the photo."""
         fields = [side.back(moved - self.points) for side in self._sides]
         pairs = zip(moved, *fields, strict=True)
         return np.stack([self._joined(points, upper, lower) for points, upper, lower in pairs])
@@ -150,10 +153,18 @@ class Conditioning:
         return np.concatenate([still, sunk], axis=1).astype(np.float32)
 
     def _joined(self, points: Floats, upper: Floats, lower: Floats) -> Floats:
-        share = above_the_line(points)[..., None]
-        size = (CROP_PX, CROP_PX)
-        up, down = (cv2.resize(field, size, interpolation=cv2.INTER_LINEAR) for field in (upper, lower))
+        share = above_the_line(points, self._window)[..., None]
+        up, down = (self._fine(field) for field in (upper, lower))
         return (down + share * (up - down)).astype(np.float32)
+
+    def _fine(self, field: Floats) -> Floats:
+        """Return a field for every pixel of the window; beside its cells others count, too."""
+        first, last = self._window.start // CELL_PX, self._window.stop // CELL_PX
+        before, cells = max(0, first - 1), CROP_PX // CELL_PX
+        near = field[before : min(cells, last + 1), before : min(cells, last + 1)]
+        fine = cv2.resize(near, None, fx=CELL_PX, fy=CELL_PX, interpolation=cv2.INTER_LINEAR)
+        inside = slice(self._window.start - before * CELL_PX, self._window.stop - before * CELL_PX)
+        return np.asarray(fine[inside, inside], np.float32)
 
     def _warp(self, crop: Pixels, step: Floats) -> Pixels:
         x, y = self._at
@@ -290,13 +301,13 @@ def labels(points: Floats, window: slice = WINDOW) -> Pixels:
     return np.dstack([*(_covered(one, side) for one in fine), up & ~(low | opening), low, opening])
 
 
-def above_the_line(points: Floats) -> Floats:
-    """Return how much (128, 128), 0..1, each pixel follows the upper lip: all above the line where the lips meet."""
+def above_the_line(points: Floats, window: slice = WHOLE) -> Floats:
+    """Return how much (side, side), 0..1, each pixel follows the upper lip: all above the line where the lips meet."""
     upper, lower = lines(points)
     right, left = points[list(CORNERS)]
     line = np.vstack([[[-9.0, right[1]]], right[None], (upper + lower) / 2, left[None], [[CROP_PX + 9.0, left[1]]]])
-    shape = np.vstack([line, [[CROP_PX + 9.0, -9.0], [-9.0, -9.0]]])
-    return _cover(shape.astype(np.float32), CROP_PX).astype(np.float32) / np.float32(255)
+    shape = np.vstack([line, [[CROP_PX + 9.0, -9.0], [-9.0, -9.0]]]) - window.start
+    return _cover(shape.astype(np.float32), window.stop - window.start).astype(np.float32) / np.float32(255)
 
 
 def _cover(shape: Floats, side: int) -> Pixels:

@@ -46,7 +46,10 @@ class MouthNet:
         return cls(engine_of(weights))
 
     def paint(self, crop: Pixels, labels: Pixels, condition: Condition) -> Paint:
-        """Paint n states; `crop` (128, 128, 3) BGR and `labels` (72, 72, 3) are the photo's own."""
+        """Paint n states, conditioned in the window.
+
+        `crop` (128, 128, 3) BGR and `labels` (72, 72, 3) are the photo's own.
+        """
         own = _planes(np.dstack([crop[WINDOW, WINDOW], labels])[None])
         source = np.repeat(own, BATCH, axis=0)
         n = len(condition.warped)
@@ -55,7 +58,7 @@ class MouthNet:
         return Paint(out[:, :3].transpose(0, 2, 3, 1) * np.float32(255), out[:, 3])
 
     def _run(self, source: Floats, condition: Condition, part: slice) -> Floats:
-        warped = _planes(condition.warped[part, WINDOW, WINDOW])
+        warped = _planes(condition.warped[part])
         inputs = {
             "source": source,
             "warped": warped,
@@ -74,7 +77,7 @@ class MouthPainter:
         self._net = net
         self.crop = Crop.of(landmarks)
         self._photo = self.crop.cut(picture)
-        self._conditioning = Conditioning(self.crop.points(landmarks))
+        self._conditioning = Conditioning(self.crop.points(landmarks), WINDOW)
 
     def paint(self, moved: Floats) -> tuple[Condition, Paint]:
         """Return condition and paint of n states, whose landmarks (n, 478, 2 or 3) are in the picture's pixels."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lipsync.conditioning import Conditioning, Doubles, Floats, Pixels
+from lipsync.conditioning import WINDOW, Conditioning, Doubles, Floats, Pixels
 from lipsync.mouthnet import MouthNet
 from lipsync.train.data import Example, faces
 
@@ -87,7 +87,8 @@ def pictures(example: Example, net: MouthNet, *, by_mesh: bool = False) -> tuple
     condition = conditioning.of(example.crop, example.moved)
     if by_mesh:
         condition = replace(condition, warped=example.mesh)
-    paint = net.paint(example.crop, conditioning.labels, condition)
+    seen = replace(condition, warped=condition.warped[:, WINDOW, WINDOW])
+    paint = net.paint(example.crop, conditioning.labels, seen)
     return paint.laid_on(condition.warped), condition.warped
 
 

@@ -121,3 +121,11 @@ def test_states_do_not_influence_each_other(points, picture):
 def test_nothing_moves_at_the_crops_upper_border(points):
     back = Conditioning(points).displacements(opened(points, 8)[None])[0]
     assert abs(back[: CROP_PX // 8]).max() < 1
+
+
+def test_the_window_alone_is_conditioned_as_in_the_whole_crop(points, picture):
+    moved = np.stack([opened(points, by_px) for by_px in (0, 9)])
+    whole, part = Conditioning(points).of(picture, moved), Conditioning(points, WINDOW).of(picture, moved)
+    assert np.array_equal(part.warped, whole.warped[:, WINDOW, WINDOW])
+    assert np.array_equal(part.labels, whole.labels)
+    assert np.array_equal(part.places, whole.places)

@@ -109,11 +109,10 @@ def test_the_exported_file_paints_what_torch_paints(samples, tmp_path: Path):
     torch.nn.init.normal_(net.leave.weight, 0, 0.05)
     export(net, tmp_path / "mouth.onnx")
     batch = batch_of(samples, np.array([0, 2, 4, 6, 8]))
-    crops = np.zeros((5, 128, 128, 3), np.uint8)
-    crops[:, 28:100, 28:100] = samples.warped[[0, 2, 4, 6, 8], 6:78, 6:78]
+    windows = samples.warped[[0, 2, 4, 6, 8], 6:78, 6:78]
     source = np.zeros((128, 128, 3), np.uint8)
     source[28:100, 28:100] = samples.source[0, 6:78, 6:78]
-    condition = Condition(crops, samples.labels[:5, 6:78, 6:78], samples.places[:5])
+    condition = Condition(windows, samples.labels[:5, 6:78, 6:78], samples.places[:5])
     paint = MouthNet(OpenCvEngine(tmp_path / "mouth.onnx")).paint(
         source, samples.source_labels[0, 6:78, 6:78], condition
     )
