@@ -112,8 +112,8 @@ def _turn(angle: float) -> Doubles:
 class Condition:
     """What the network is told of n states of one face.
 
-    warped (n, side, side, 3) the moved pixels, in what of the crop was asked for; labels (n, 72, 72, 6) as `labels` gives them; places (n, PLACES):
-    `teeth`, and the sinking of the jaw, in crop pixels.
+    warped (n, side, side, 3) the moved pixels of what was asked for; labels (n, 72, 72, 6) as `labels` gives
+    them; places (n, PLACES): `teeth`, and the sinking of the jaw, in crop pixels.
     """
 
     warped: Pixels
