@@ -40,7 +40,7 @@ BUSY_DETAIL = 8.0
 FIELD_PX_PER_CELL = 8
 HELD = 4
 """Pictures for which the mark of a still scene stays the same: an eighth of its cycle or less at 24 pictures/s."""
-PATCH_STRENGTH = 1.6
+PATCH_STRENGTH = 1.5
 """How much stronger the mark is where it covers but a part of a still picture."""
 EVERY = slice(None)
 STRIDE, ROW_STEP = 55, 13

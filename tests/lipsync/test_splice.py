@@ -26,12 +26,22 @@ id = "you"
 start = 3.3
 duration = 2
 face = {x = 0.25, y = 0.25, w = 0.5, h = 0.5}
+[[slot]]
+id = "begin"
+start = 0
+duration = 1
+face = {x = 0.25, y = 0.25, w = 0.5, h = 0.5}
+[[slot]]
+id = "end"
+start = 7
+duration = 1
+face = {x = 0.25, y = 0.25, w = 0.5, h = 0.5}
 """
 
 
 @pytest.fixture(scope="module", params=["25", "30000/1001"])
 def version(request: pytest.FixtureRequest, tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A published chapter of 8 s at 1280x720 (two rungs) whose slot touches segments 1 and 2."""
+    """A published chapter of 8 s at 1280x720 (two rungs): slots in segments 1 and 2, at the very start and the end."""
     folder = tmp_path_factory.mktemp("chapter")
     raw, media = folder / "raw", folder / "media"
     raw.mkdir()
@@ -53,9 +63,9 @@ def presentation(version: Path) -> Presentation:
     return Presentation.load(version)
 
 
-def white_frames(version: Path, presentation: Presentation, tools: Tools) -> Iterator[Frame]:
-    """The chapter's own frames; those within the slot have a white box in the middle."""
-    slot = presentation.slots[0]
+def white_frames(version: Path, presentation: Presentation, tools: Tools, at: int = 0) -> Iterator[Frame]:
+    """The chapter's own frames; those within a slot have a white box in the middle."""
+    slot = presentation.slots[at]
     first = presentation.grid.frames_of(presentation.segments_of(slot)[0]).start
     inside = presentation.grid.frames_within(slot.start_s, slot.duration_s)
     numbers = presentation.segments_of(slot)
@@ -170,6 +180,24 @@ def test_the_spliced_stream_decodes_without_error_and_differs_inside_the_slot_on
         outside = [n for n in range(len(own)) if n not in inside]
         assert np.abs(personal[outside] - own[outside]).mean(axis=(1, 2)).max() < 3
         assert personal[list(inside), 16:20, 28:36].min() > 220
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_slots_at_the_very_start_and_the_very_end_are_spliced_like_any_other(
+    at: int, version: Path, presentation: Presentation, tools: Tools, tmp_path: Path
+):
+    slot, rung = presentation.slots[at], presentation.videos[-1]
+    numbers, inside = presentation.segments_of(slot), presentation.grid.frames_within(slot.start_s, slot.duration_s)
+    assert list(numbers) == [{"begin": 0, "end": len(rung.segments) - 1}[slot.id]]
+    frames = white_frames(version, presentation, tools, at)
+    made = list(encode_insert(frames, presentation, tools, renditions=[rung], numbers=numbers, size=SIZE))
+    mixed = tmp_path / rung.file
+    mixed.write_bytes(spliced(version, presentation, made, rung.id))
+    personal = grey(mixed, tools)
+    assert len(personal) == presentation.grid.frames
+    white = personal[:, 16:20, 28:36].min(axis=(1, 2)) > 220
+    assert set(np.flatnonzero(white)) >= set(inside)
+    assert [decode_time(one.data) for one in made] == [decode_time(chapter_segment(version, presentation, made[0]))]
 
 
 def test_no_segment_of_an_insert_is_above_the_peak_that_its_rung_declares(
