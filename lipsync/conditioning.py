@@ -283,7 +283,7 @@ def lines(points: Floats) -> tuple[Floats, Floats]:
     return np.where(crossed, middle, upper), np.where(crossed, middle, lower)
 
 
-def labels(points: Floats, window: slice = WINDOW) -> Pixels:
+def labels(points: Floats) -> Pixels:
     """Return (72, 72, 6), 0..255, of upper lip, lower lip and mouth opening in the window.
 
     First how much of each pixel they cover, then in which its middle lies: as a teacher without soft edges saw them.
@@ -294,11 +294,10 @@ def labels(points: Floats, window: slice = WINDOW) -> Pixels:
         np.vstack([points[list(LOWER_OUTER)], lower[::-1]]),
         np.vstack([upper, lower[::-1]]),
     )
-    side = window.stop - window.start
-    fine = [_filled(shape - window.start, side) for shape in shapes]
+    fine = [_filled(shape - WINDOW.start, WINDOW_PX) for shape in shapes]
     up, low, opening = (one[MIDDLE::SUPERSAMPLING, MIDDLE::SUPERSAMPLING] for one in fine)
     low = low & ~opening
-    return np.dstack([*(_covered(one, side) for one in fine), up & ~(low | opening), low, opening])
+    return np.dstack([*(_covered(one, WINDOW_PX) for one in fine), up & ~(low | opening), low, opening])
 
 
 def above_the_line(points: Floats, window: slice = WHOLE) -> Floats:

@@ -20,9 +20,6 @@ POOR_HOLE_PX = 60
 """Gap pixels from which the teacher's own picture is poor."""
 LEFT_OUT = frozenset({"astronaut"})
 """A real person."""
-SHIFT_PX = 6
-WIDE_WINDOW = slice(WINDOW.start - SHIFT_PX, WINDOW.stop + SHIFT_PX)
-"""What is read of every crop, so that training may move the window by SHIFT_PX any way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +79,7 @@ def faces(dataset: Path, part: str) -> list[Path]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Everything that training reads, in memory: n samples of f faces, of the wide window (w = 84), 0..255, BGR.
+    """Everything that training reads, in memory: n samples of f faces, of the window (w = 72), 0..255, BGR.
 
     Every state is there twice: the photo moved by our own fields, and by the teacher's mesh.
     face (n) index into source and source_labels (f, w, w, 3); warped, teacher (n, w, w, 3); labels (n, w, w, 6);
@@ -118,18 +115,18 @@ def _windowed(number: int, example: Example) -> dict[str, NDArray[Any]]:
     conditioning = Conditioning(example.points)
     condition = conditioning.of(example.crop, example.moved)
     once: dict[str, NDArray[Any]] = {
-        "labels": np.stack([labels(points, WIDE_WINDOW) for points in example.moved]),
+        "labels": np.stack([labels(points) for points in example.moved]),
         "places": condition.places,
-        "teacher": example.teacher[:, WIDE_WINDOW, WIDE_WINDOW],
-        "mouth": example.mouth[:, WIDE_WINDOW, WIDE_WINDOW],
+        "teacher": example.teacher[:, WINDOW, WINDOW],
+        "mouth": example.mouth[:, WINDOW, WINDOW],
         "weight": np.where(example.holes > POOR_HOLE_PX, 0.5, 1).astype(np.float32),
     }
     both = np.concatenate([condition.warped, example.mesh])
     return {name: np.concatenate([values, values]) for name, values in once.items()} | {
         "face": np.full(len(both), number, np.int64),
-        "source": example.crop[None, WIDE_WINDOW, WIDE_WINDOW],
-        "source_labels": labels(example.points, WIDE_WINDOW)[None, ..., :3],
-        "warped": both[:, WIDE_WINDOW, WIDE_WINDOW],
+        "source": example.crop[None, WINDOW, WINDOW],
+        "source_labels": labels(example.points)[None, ..., :3],
+        "warped": both[:, WINDOW, WINDOW],
     }
 
 

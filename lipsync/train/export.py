@@ -11,21 +11,31 @@ from torch import Tensor, nn
 
 from lipsync.conditioning import WINDOW_PX
 from lipsync.mouthnet import BATCH
-from lipsync.train.mouth import Mouth
+from lipsync.train.mouth import Mouth, places_mirrored
 
 OPSET = 17
 
 
 class Exported(nn.Module):
-    """One output (n, 4, 72, 72): painted colour and cover, so that the photo may lie beneath at any resolution."""
+    """One output (n, 4, 72, 72): painted colour and cover, so that the photo may lie beneath at any resolution.
+
+    Each picture is painted as it is and mirrored, and the mean of both is shown: what the network has from single faces
+    of its training differs between them and is halved.
+    """
 
     def __init__(self, mouth: Mouth) -> None:
         super().__init__()
         self.mouth = mouth
+        self.mirror: Tensor
+        # a product rather than a step backwards, which OpenCV does not know
+        self.register_buffer("mirror", torch.eye(WINDOW_PX).flip(0), persistent=False)
 
     def forward(self, source: Tensor, warped: Tensor, labels: Tensor, places: Tensor) -> Tensor:
         colour, cover = self.mouth.painted(source, warped, labels, places)
-        return torch.cat([colour, cover], 1)
+        planes = (source @ self.mirror, warped @ self.mirror, labels @ self.mirror)
+        other, others = (out @ self.mirror for out in self.mouth.painted(*planes, places_mirrored(places)))
+        both = cover + others
+        return torch.cat([(cover * colour + others * other) / (both + 1e-6), both / 2], 1)
 
 
 def examples(batch: int = BATCH) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -72,11 +72,11 @@ def test_the_mask_is_the_mouth_and_five_pixels_round_it():
     assert mask[20, 26] == 0
 
 
-def test_samples_hold_the_window_and_a_margin_of_every_state(dataset):
+def test_samples_hold_the_window_of_every_state(dataset):
     samples = Samples.load(dataset, "train")
-    assert samples.warped.shape == samples.teacher.shape == (2 * STATES, 84, 84, 3)
-    assert samples.labels.shape == (2 * STATES, 84, 84, 6)
-    assert samples.source.shape == samples.source_labels.shape == (1, 84, 84, 3)
+    assert samples.warped.shape == samples.teacher.shape == (2 * STATES, 72, 72, 3)
+    assert samples.labels.shape == (2 * STATES, 72, 72, 6)
+    assert samples.source.shape == samples.source_labels.shape == (1, 72, 72, 3)
     assert samples.face.tolist() == [0] * 2 * STATES
 
 
@@ -84,7 +84,7 @@ def test_every_state_is_there_moved_by_our_fields_and_by_the_teachers_mesh(datas
     samples = Samples.load(dataset, "train")
     ours, mesh = samples.warped[:STATES], samples.warped[STATES:]
     assert np.array_equal(samples.teacher[:STATES], samples.teacher[STATES:])
-    moved = Example.read(dataset / "train" / "one").mesh[:, 22:106, 22:106]
+    moved = Example.read(dataset / "train" / "one").mesh[:, 28:100, 28:100]
     assert np.array_equal(mesh, moved)
     assert not np.array_equal(ours, mesh)
 
