@@ -40,8 +40,8 @@ BUSY_DETAIL = 8.0
 FIELD_PX_PER_CELL = 8
 HELD = 4
 """Pictures for which the mark of a still scene stays the same: an eighth of its cycle or less at 24 pictures/s."""
-PATCH_STRENGTH = 1.5
-"""How much stronger the mark is where it covers but a part of a still picture."""
+PATCH_STRENGTH, SMALL_STRENGTH, SMALL_LINES = 1.5, 1.8, 480
+"""How much stronger the mark is where it covers but a part of a still picture, and of one of fewer lines than that."""
 EVERY = slice(None)
 STRIDE, ROW_STEP = 55, 13
 """Which bit a cell carries: any 13 x 13 cells carry all of them, and neighbours on the code lie far apart."""
@@ -107,7 +107,7 @@ class Mark:
 
     def patch(self, luma: Frame, rows: slice, columns: slice) -> MarkPatch:
         """Return the mark for one part of pictures whose luma (h, w) hardly changes."""
-        levels = PATCH_STRENGTH * self._levels(luma)
+        levels = (SMALL_STRENGTH if self._size[1] < SMALL_LINES else PATCH_STRENGTH) * self._levels(luma)
         height, width = self._cosine.shape
         across, down = width / self._size[0], height / self._size[1]
         step = max(1, int(min(1 / across, 1 / down)))
