@@ -32,14 +32,18 @@ class Ahead(Generic[K, T]):
             self._keep(self._coming.result())
             self._coming = self._next()
         if key not in self._kept:
-            self._keep(self._pool.submit(self._made, [key]).result())
+            # work for one takes as long as for a whole batch
+            self._keep(self._pool.submit(self._made, [key, *self._taken(self._batch - 1)]).result())
         self._kept.move_to_end(key)
         return self._kept[key]
 
     def _next(self) -> Future[dict[K, T]] | None:
         """Begin the next batch while the last one is being used."""
-        batch = [self._awaited.popleft() for _ in range(min(self._batch, len(self._awaited)))]
+        batch = self._taken(self._batch)
         return self._pool.submit(self._made, batch) if batch else None
+
+    def _taken(self, most: int) -> list[K]:
+        return [self._awaited.popleft() for _ in range(min(most, len(self._awaited)))]
 
     def _made(self, keys: list[K]) -> dict[K, T]:
         return dict(zip(keys, self._work(keys), strict=True))

@@ -22,7 +22,7 @@ from lipsync.planes import Planes, channels_of, halved, yuv_of
 
 State = tuple[float, ...]
 """narration.PARAMETERS"""
-STEPS, KEPT = 32, 128
+STEPS, KEPT = 32, 320
 """Tones are told apart in steps of 1 / STEPS; so many are kept."""
 FINE_PX = 4.0
 """What is finer than this in the crop the network cannot paint: there the drawn mouth stays."""
