@@ -43,8 +43,12 @@ class Box:
             abs(2 * (self.y - other.y) + self.h - other.h) < self.h + other.h
         )
 
+    def grown(self, reach: int) -> Box:
+        """Return it with so many pixels more on every side."""
+        return Box(self.x - reach, self.y - reach, self.w + 2 * reach, self.h + 2 * reach)
+
     def common(self, other: Box) -> Box:
-        """Return what lies in both, which meet."""
+        """Return what lies in both; where they do not meet, one of its sides is not positive."""
         x, y = max(self.x, other.x), max(self.y, other.y)
         return Box(x, y, min(self.x + self.w, other.x + other.w) - x, min(self.y + self.h, other.y + other.h) - y)
 

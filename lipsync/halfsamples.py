@@ -23,19 +23,13 @@ class HalfSamples:
 
     def renew(self, plane: Pixels, part: Box) -> None:
         """Follow the plane where `part` of it has changed."""
-        changed = self._grown(part, REACH_PX)
+        changed = part.grown(REACH_PX).common(self._box)
         if not (changed.w > 0 and changed.h > 0):
             return
-        read = self._grown(part, 2 * REACH_PX)
+        read = part.grown(2 * REACH_PX).common(self._box)
         fresh, inner, own = _halved(plane[read.rows, read.columns]), changed.within(read), changed.within(self._box)
         height, width = 2 * changed.h - 1, 2 * changed.w - 1
         self.samples[2 * own.y :, 2 * own.x :][:height, :width] = fresh[2 * inner.y :, 2 * inner.x :][:height, :width]
-
-    def _grown(self, part: Box, reach: int) -> Box:
-        own = self._box
-        x0, y0 = max(own.x, part.x - reach), max(own.y, part.y - reach)
-        x1, y1 = min(own.x + own.w, part.x + part.w + reach), min(own.y + own.h, part.y + part.h + reach)
-        return Box(x0, y0, x1 - x0, y1 - y0)
 
 
 def _halved(plane: Pixels) -> Pixels:

@@ -139,9 +139,7 @@ class _Scaled:
         self._ratio = Fraction(whole[1], own[1])
         if self._alone:
             # with what is looked at beyond its borders
-            reach, part = _taps(self._ratio) // 2, self._alone
-            wider = Box(part.x - reach, part.y - reach, part.w + 2 * reach, part.h + 2 * reach)
-            self._read = wider.common(Box(0, 0, *whole))
+            self._read = self._alone.grown(_taps(self._ratio) // 2).common(Box(0, 0, *whole))
 
     def of(self, plane: Frame) -> Frame:
         if self._alone is None:

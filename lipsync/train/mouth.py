@@ -224,8 +224,8 @@ class Plan:
 def train(samples: Samples, out: Path, plan: Plan) -> Mouth:
     """Train and return the mean of the weights; it is written to `out` every 500 steps.
 
-    While the rate falls the mean follows the weights; of the last part it is the mean of all of them, as wide of what
-    single faces taught as several networks' together (stochastic weight averaging, arXiv 1803.05407).
+    While the rate falls the mean follows the weights; over the last part it is that of all of them, which, like several
+    networks together, keeps less of what single faces taught (stochastic weight averaging, arXiv 1803.05407).
     """
     torch.manual_seed(plan.seed)
     dice = np.random.default_rng(plan.seed)

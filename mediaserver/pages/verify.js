@@ -1,5 +1,6 @@
 // Sends a video that is chosen or dropped and lists what credentials and mark tell.
 
+import { takeFiles } from "./files.js";
 import { ROOT, ask } from "./session.js";
 
 const $ = (id) => document.getElementById(id);
@@ -19,11 +20,4 @@ async function check(file) {
   document.body.dataset.state = "done";
 }
 
-$("video").addEventListener("change", ({ target }) => check(target.files[0]));
-for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
-  $("drop").addEventListener(name, (event) => {
-    event.preventDefault();
-    $("drop").toggleAttribute("data-over", over);
-    if (name === "drop") check(event.dataTransfer.files[0]);
-  });
-}
+takeFiles($("video"), $("drop"), check);

@@ -2,6 +2,7 @@
 
 import { Camera, hasCamera } from "./camera.js";
 import { credentialsOf } from "./credentials.js";
+import { takeFiles } from "./files.js";
 import { Player, chosenPlayer } from "./player.js";
 import { Problem, ROOT, Session, chapters, consentText } from "./session.js";
 
@@ -280,18 +281,6 @@ function tellCredentials(state, told) {
   $("credentials").replaceChildren(list);
 }
 
-// A picture file, chosen or dropped, where the operator allows that.
-function takeFiles() {
-  $("photo").addEventListener("change", ({ target }) => sendPhoto(target.files[0]));
-  for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
-    $("drop").addEventListener(name, (event) => {
-      event.preventDefault();
-      $("drop").toggleAttribute("data-over", over);
-      if (name === "drop") sendPhoto(event.dataTransfer.files[0]);
-    });
-  }
-}
-
 // --- what is shown ---
 
 function showPanel() {
@@ -369,7 +358,7 @@ function element(name, properties) {
 $("insecure").hidden = window.isSecureContext;
 $("camera").hidden = !hasCamera();
 $("no-camera").hidden = hasCamera() || !window.isSecureContext;
-if (takesFiles) takeFiles();
+if (takesFiles) takeFiles($("photo"), $("drop"), sendPhoto);
 else $("drop").remove();
 $("boxes").addEventListener("change", allowBegin);
 $("consent-form").addEventListener("submit", begin);
